@@ -1,0 +1,308 @@
+//! Outbound HTTP: `wasi:http/client@0.3` and `wasi:http/outgoing-handler@0.2`, through one pool.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use dhow_manifest::{Name, Origin, Scheme};
+use http::{Request, Response, Uri};
+use http_body_util::BodyExt as _;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{self, Client, connect::capture_connection},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+};
+use tokio::{net::TcpStream, time::sleep};
+use tower_http::timeout::TimeoutBody;
+use wasmtime::component::Linker;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+use crate::{
+    State,
+    egress::{self, EgressError},
+};
+
+/// Where a component may send requests.
+#[derive(Clone)]
+pub(crate) struct Granted {
+    component: Name,
+    origins: Arc<[Origin]>,
+}
+
+pub(crate) fn grant(component: &Name, origins: &[Origin]) -> Granted {
+    Granted { component: component.clone(), origins: origins.into() }
+}
+
+pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(linker)
+}
+
+/// The pooled client that all components share: HTTP/1.1, and HTTP/2 where the other end offers
+/// it by ALPN. Sharing is safe: whether a request may go to an origin is decided before the pool
+/// is asked, and what an origin leads to does not depend on who asks.
+#[derive(Default)]
+pub struct HttpClient(OnceLock<Pool>);
+
+type Pool = Client<HttpsConnector<Connector>, WasiBody>;
+
+/// Half a minute is what servers keep an idle connection for at the least.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a burst leaves behind, for each origin.
+const MAX_IDLE_PER_ORIGIN: usize = 32;
+/// Where the guest does not say: as long as a lost SYN takes to be sent again, thrice.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Where the guest does not say: its own time limit is usually shorter.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(600);
+
+impl HttpClient {
+    pub(crate) fn open(self: &Arc<Self>, granted: Granted) -> Hooks {
+        Hooks { granted, client: self.clone() }
+    }
+
+    /// Made at the first request: reading the system's roots takes longer than starting a guest.
+    fn pool(&self) -> &Pool {
+        self.0.get_or_init(|| {
+            let connector = HttpsConnectorBuilder::new()
+                .with_tls_config(tls())
+                .https_or_http()
+                .enable_all_versions()
+                .wrap_connector(Connector);
+            Client::builder(TokioExecutor::new())
+                .pool_idle_timeout(IDLE_TIMEOUT)
+                .pool_max_idle_per_host(MAX_IDLE_PER_ORIGIN)
+                .pool_timer(TokioTimer::new())
+                .timer(TokioTimer::new())
+                .build(connector)
+        })
+    }
+
+    async fn send(
+        &self,
+        mut request: Request<WasiBody>,
+        options: RequestOptions,
+    ) -> Result<Response<WasiBody>, Error> {
+        let mut connection = capture_connection(&mut request);
+        let mut response = std::pin::pin!(self.pool().request(request));
+        let early = tokio::select! {
+            biased;
+            response = &mut response => Some(response),
+            _ = connection.wait_for_connection_metadata() => None,
+            () = sleep(options.connect_timeout.unwrap_or(CONNECT_TIMEOUT)) => {
+                return Err(Error::ConnectionTimeout);
+            }
+        };
+        let response = match early {
+            Some(response) => response,
+            None => {
+                let limit = options.first_byte_timeout.unwrap_or(SILENCE_TIMEOUT);
+                tokio::time::timeout(limit, response)
+                    .await
+                    .map_err(|_| Error::HttpResponseTimeout)?
+            }
+        };
+        let limit = options.between_bytes_timeout.unwrap_or(SILENCE_TIMEOUT);
+        Ok(response.map_err(|error| error_code(&error))?.map(|body| {
+            TimeoutBody::new(limit, body).map_err(|error| body_error(&*error)).boxed_unsync()
+        }))
+    }
+}
+
+fn tls() -> rustls::ClientConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "reading the system's certificates");
+    }
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        tracing::warn!("the system has no root certificates: no https origin can be reached");
+    }
+    rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .map(|builder| builder.with_root_certificates(roots).with_no_client_auth())
+        .unwrap_or_else(|error| unreachable!("ring supports the default versions: {error}"))
+}
+
+/// Opens connections by the egress door.
+#[derive(Clone)]
+struct Connector;
+
+type Connecting = Pin<Box<dyn Future<Output = Result<TokioIo<TcpStream>, EgressError>> + Send>>;
+
+impl tower_service::Service<Uri> for Connector {
+    type Response = TokioIo<TcpStream>;
+    type Error = EgressError;
+    type Future = Connecting;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), EgressError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Connecting {
+        Box::pin(async move {
+            let (_, host, port) = target(&uri).ok_or(EgressError::NotFound)?;
+            egress::connect(host, port).await.map(TokioIo::new)
+        })
+    }
+}
+
+/// The scheme, host and port that a request is for.
+fn target(uri: &Uri) -> Option<(Scheme, &str, u16)> {
+    let scheme = match uri.scheme_str()? {
+        "http" => Scheme::Http,
+        "https" => Scheme::Https,
+        _ => return None,
+    };
+    let port = uri.port_u16().unwrap_or_else(|| scheme.default_port());
+    Some((scheme, uri.host()?, port))
+}
+
+/// The client's side of one instance.
+pub(crate) struct Hooks {
+    granted: Granted,
+    client: Arc<HttpClient>,
+}
+
+impl Hooks {
+    fn check(&self, uri: &Uri) -> Result<(), Error> {
+        let (scheme, host, port) = target(uri).ok_or(Error::HttpRequestUriInvalid)?;
+        // Credentials in an authority are sent nowhere, and can pass for a host to whoever reads.
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return Err(Error::HttpRequestUriInvalid);
+        }
+        if self.granted.origins.iter().any(|origin| origin.matches(scheme, host, port)) {
+            return Ok(());
+        }
+        let component = &self.granted.component;
+        let origin = match port == scheme.default_port() {
+            true => format!("{}://{host}", scheme.as_str()),
+            false => format!("{}://{host}:{port}", scheme.as_str()),
+        };
+        tracing::warn!(
+            %component,
+            "denied: a request to {origin}, which is not granted; \
+             to allow it, add {origin:?} to grants.http of [component.{component}] in dhow.toml"
+        );
+        Err(Error::HttpRequestDenied)
+    }
+}
+
+type Sending<T> = Box<dyn Future<Output = Result<T, Error>> + Send>;
+
+impl WasiHttpHooks for Hooks {
+    fn set_host_header(&mut self) -> bool {
+        false // The client does, as HTTP/1.1 and HTTP/2 each want it.
+    }
+
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Sending<()>,
+    ) -> Sending<(Response<WasiBody>, Sending<()>)> {
+        let checked = self.check(request.uri());
+        let client = self.client.clone();
+        Box::new(async move {
+            checked?;
+            let response = client.send(request, options.unwrap_or_default()).await?;
+            let sent: Sending<()> = Box::new(async { Ok(()) });
+            Ok((response, sent))
+        })
+    }
+}
+
+/// What the guest is told of a request that failed.
+fn error_code(error: &legacy::Error) -> Error {
+    tracing::debug!(?error, "outbound request");
+    let source = || chain(error);
+    if let Some(error) = source().find_map(|error| error.downcast_ref::<EgressError>()) {
+        return match error {
+            EgressError::NotFound => {
+                Error::DnsError { rcode: Some("NXDOMAIN".to_owned()), info_code: None }
+            }
+            EgressError::NotPublic(_) => {
+                tracing::warn!("denied: an outbound request: {error}");
+                Error::DestinationIpProhibited
+            }
+            EgressError::Connect(error) => match error.kind() {
+                std::io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,
+                std::io::ErrorKind::TimedOut => Error::ConnectionTimeout,
+                _ => Error::DestinationUnavailable,
+            },
+        };
+    }
+    if let Some(error) = source().find_map(|error| error.downcast_ref::<rustls::Error>()) {
+        return match error {
+            rustls::Error::InvalidCertificate(_) => Error::TlsCertificateError,
+            _ => Error::TlsProtocolError,
+        };
+    }
+    if error.is_connect() { Error::ConnectionRefused } else { Error::ConnectionTerminated }
+}
+
+fn body_error(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
+    if error.is::<tower_http::timeout::TimeoutError>() {
+        Error::ConnectionReadTimeout
+    } else {
+        Error::HttpResponseIncomplete
+    }
+}
+
+/// `error` and its sources. The errors inside `io::Error`s are among them: rustls and the
+/// connector come wrapped in those.
+fn chain<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| {
+        match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            Some(inner) => Some(inner as &(dyn std::error::Error + 'static)),
+            None => error.source(),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(origins: &[&str], uri: &str) -> bool {
+        let origins: Vec<_> = origins.iter().map(|text| Origin::parse(text).unwrap()).collect();
+        Arc::new(HttpClient::default())
+            .open(grant(&Name::new("client").unwrap(), &origins))
+            .check(&uri.parse().unwrap())
+            .is_ok()
+    }
+
+    #[test]
+    fn only_granted_origins_pass() {
+        let granted = ["https://api.example.com", "http://127.0.0.1:8080", "https://*.cdn.example"];
+        for uri in [
+            "https://api.example.com/",
+            "https://API.example.com:443/x?y",
+            "http://127.0.0.1:8080/",
+            "https://a.b.cdn.example/",
+        ] {
+            assert!(check(&granted, uri), "{uri}");
+        }
+        for uri in [
+            "http://api.example.com/",
+            "https://api.example.com:8443/",
+            "https://example.com/",
+            "https://api.example.com.evil.example/",
+            "https://api.example.com@evil.example/",
+            "https://evil.example@api.example.com/",
+            "http://127.0.0.1/",
+            "http://2130706433:8080/",
+            "https://cdn.example/",
+            "/relative",
+        ] {
+            assert!(!check(&granted, uri), "{uri}");
+        }
+        assert!(!check(&[], "https://api.example.com/"));
+    }
+}

@@ -1,0 +1,189 @@
+//! The interfaces that Dhow serves.
+
+use semver::Version;
+
+/// A package, the version of it that is linked, and which of its interfaces.
+struct Package {
+    name: &'static str,
+    version: Version,
+    interfaces: &'static [&'static str],
+}
+
+/// What [`link`](crate::link) adds; the unit test links each one.
+static SERVED: [Package; 13] = [
+    package("wasi:io", V0_2, &["error", "poll", "streams"]),
+    package(
+        "wasi:cli",
+        V0_2,
+        &[
+            "environment",
+            "exit",
+            "stderr",
+            "stdin",
+            "stdout",
+            "terminal-input",
+            "terminal-output",
+            "terminal-stderr",
+            "terminal-stdin",
+            "terminal-stdout",
+        ],
+    ),
+    package("wasi:clocks", V0_2, &["monotonic-clock", "wall-clock"]),
+    package("wasi:filesystem", V0_2, &["preopens", "types"]),
+    package("wasi:http", V0_2, &["outgoing-handler", "types"]),
+    package("wasi:random", V0_2, &["insecure", "insecure-seed", "random"]),
+    package(
+        "wasi:sockets",
+        V0_2,
+        &[
+            "instance-network",
+            "ip-name-lookup",
+            "network",
+            "tcp",
+            "tcp-create-socket",
+            "udp",
+            "udp-create-socket",
+        ],
+    ),
+    package(
+        "wasi:cli",
+        V0_3,
+        &[
+            "environment",
+            "exit",
+            "stderr",
+            "stdin",
+            "stdout",
+            "terminal-input",
+            "terminal-output",
+            "terminal-stderr",
+            "terminal-stdin",
+            "terminal-stdout",
+            "types",
+        ],
+    ),
+    package("wasi:clocks", V0_3, &["monotonic-clock", "system-clock", "types"]),
+    package("wasi:filesystem", V0_3, &["preopens", "types"]),
+    package("wasi:http", V0_3, &["client", "types"]),
+    package("wasi:random", V0_3, &["insecure", "insecure-seed", "random"]),
+    package("wasi:sockets", V0_3, &["ip-name-lookup", "types"]),
+];
+
+const V0_2: Version = Version::new(0, 2, 12);
+const V0_3: Version = Version::new(0, 3, 0);
+
+const fn package(
+    name: &'static str,
+    version: Version,
+    interfaces: &'static [&'static str],
+) -> Package {
+    Package { name, version, interfaces }
+}
+
+fn served() -> impl Iterator<Item = (&'static Package, &'static str)> {
+    SERVED
+        .iter()
+        .flat_map(|package| package.interfaces.iter().map(move |interface| (package, *interface)))
+}
+
+/// `wasi:http/types@0.3.0` in its parts.
+struct Import<'a> {
+    package: &'a str,
+    interface: &'a str,
+    version: Version,
+}
+
+fn parse(import: &str) -> Option<Import<'_>> {
+    let (name, version) = import.split_once('@')?;
+    let (package, interface) = name.split_once('/')?;
+    Some(Import { package, interface, version: Version::parse(version).ok()? })
+}
+
+/// Whether an import of `import` is served, in this or a compatible version: the rule by which
+/// wasmtime's linker resolves imports (same major version, or same minor version below 1.0).
+pub fn is_served(import: &str) -> bool {
+    parse(import).is_some_and(|import| {
+        served().any(|(package, interface)| {
+            package.name == import.package
+                && interface == import.interface
+                && is_compatible(&package.version, &import.version)
+        })
+    })
+}
+
+fn is_compatible(served: &Version, wanted: &Version) -> bool {
+    let track = |version: &Version| match version.major {
+        0 => (0, version.minor),
+        major => (major, 0),
+    };
+    served == wanted || (wanted.pre.is_empty() && track(served) == track(wanted))
+}
+
+/// The served interface that is nearest to `import`: another version of the same, or the most
+/// similar name.
+pub fn nearest_served(import: &str) -> Option<String> {
+    let (name, _) = import.split_once('@').unwrap_or((import, ""));
+    let text = |package: &Package, interface: &str| {
+        format!("{}/{interface}@{}", package.name, package.version)
+    };
+    let mut candidates: Vec<_> = served()
+        .map(|(package, interface)| {
+            let distance = strsim::levenshtein(name, &format!("{}/{interface}", package.name));
+            (distance, text(package, interface))
+        })
+        .collect();
+    // Of several versions of one interface the newest comes last.
+    candidates.sort_by(|one, two| one.0.cmp(&two.0).then_with(|| two.1.cmp(&one.1)));
+    candidates
+        .into_iter()
+        .next()
+        .filter(|(distance, _)| *distance * 3 <= name.len())
+        .map(|(_, text)| text)
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::component::{Component, Linker};
+
+    use super::*;
+
+    #[test]
+    fn every_interface_that_is_said_to_be_served_is_linked_and_no_other() {
+        let mut config = wasmtime::Config::new();
+        config.wasm_component_model_implements(true);
+        let engine = wasmtime::Engine::new(&config).unwrap();
+        let mut linker = Linker::new(&engine);
+        crate::link(&mut linker).unwrap();
+        let links = |name: &str| {
+            let text = format!(r#"(component (import "{name}" (instance)))"#);
+            let component = Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
+            linker.instantiate_pre(&component).is_ok()
+        };
+        for (package, interface) in served() {
+            let name = format!("{}/{interface}@{}", package.name, package.version);
+            assert!(links(&name), "{name} is not linked");
+            assert!(is_served(&name));
+        }
+        for name in ["wasi:http/handler@0.3.0", "wasi:keyvalue/store@0.2.0-draft2"] {
+            assert!(!links(name) && !is_served(name), "{name}");
+        }
+        for name in ["wasi:http/types@0.3.2", "wasi:http/types@0.2.0", "wasi:io/poll@0.2.99"] {
+            assert!(links(name) && is_served(name), "{name}");
+        }
+        for name in ["wasi:http/types@0.3.0-rc-2026-01-01", "wasi:http/types@0.4.0"] {
+            assert!(!links(name) && !is_served(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_is_another_version_or_a_similar_name() {
+        for (import, nearest) in [
+            ("wasi:http/types@0.4.0", Some("wasi:http/types@0.3.0")),
+            ("wasi:clocks/wall-clock@0.3.0", Some("wasi:clocks/wall-clock@0.2.12")),
+            ("wasi:http/clients@0.3.0", Some("wasi:http/client@0.3.0")),
+            ("acme:shop/orders@1.0.0", None),
+        ] {
+            assert_eq!(nearest_served(import).as_deref(), nearest, "{import}");
+        }
+    }
+}

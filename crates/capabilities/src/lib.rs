@@ -1,0 +1,167 @@
+//! What a component can be granted, one file for each capability.
+//!
+//! A capability is three functions: `grant` holds what the manifest asks for against what the
+//! host has, once for each revision; `link` adds the interfaces to a linker, once for each
+//! engine; `open` makes the state of one instance and does no I/O.
+//!
+//! Capabilities know nothing of triggers, nor of the limits of tenants: memory and time are
+//! enforced by the engine's budget.
+
+mod command;
+mod egress;
+mod environment;
+mod http_client;
+mod interfaces;
+mod stdio;
+
+use std::sync::Arc;
+
+use dhow_engine::{Budget, InstanceState};
+use dhow_manifest::{Component, Name};
+use wasmtime::component::{Linker, ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+pub use command::{CommandGrants, FolderGrant, OpenFolderError};
+pub use environment::MissingVariable;
+pub use http_client::HttpClient;
+pub use interfaces::{is_served, nearest_served};
+pub use stdio::{GuestOutput, Stream};
+
+/// What all instances of the process share.
+pub struct Capabilities {
+    http_client: Arc<HttpClient>,
+    output: Arc<dyn GuestOutput>,
+    host_environment: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+}
+
+/// What one component of a revision may do: the manifest's grants, held against the host.
+pub struct Granted {
+    component: Name,
+    memory_limit: u64,
+    http: http_client::Granted,
+    environment: environment::Granted,
+}
+
+/// The most entries that an instance can have in its table of host resources: streams, bodies,
+/// headers, pollables.
+const MAX_RESOURCES: usize = 10_000;
+
+/// The longest list of random bytes that a guest can ask for at once.
+const MAX_RANDOM_BYTES: u64 = 1 << 20;
+
+impl Capabilities {
+    /// What guests write goes to `output`; variables that a manifest passes on are looked up in
+    /// `host_environment`.
+    pub fn new(
+        output: Arc<dyn GuestOutput>,
+        host_environment: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            http_client: Arc::new(HttpClient::default()),
+            output,
+            host_environment: Box::new(host_environment),
+        }
+    }
+
+    /// Holds what the manifest grants `component` against what the host has.
+    ///
+    /// # Errors
+    /// With every grant that can't be given.
+    pub fn grant(
+        &self,
+        name: &Name,
+        component: &Component,
+    ) -> Result<Granted, Vec<MissingVariable>> {
+        Ok(Granted {
+            component: name.clone(),
+            memory_limit: component.limits.memory.bytes(),
+            http: http_client::grant(name, &component.grants.http),
+            environment: environment::grant(&component.grants.env, &self.host_environment)?,
+        })
+    }
+
+    /// Makes the state of one instance.
+    pub fn open(&self, granted: &Granted) -> State {
+        let mut wasi = WasiCtxBuilder::new();
+        environment::open(&granted.environment, &mut wasi);
+        stdio::open(&granted.component, &self.output, &mut wasi);
+        State::new(
+            &mut wasi,
+            Budget::new(granted.memory_limit),
+            self.http_client.open(granted.http.clone()),
+        )
+    }
+
+    /// Makes the state of a command, which has the terminal and what is granted on the command
+    /// line.
+    ///
+    /// # Errors
+    /// When a folder can't be opened.
+    pub fn open_command(&self, grants: &CommandGrants) -> Result<State, OpenFolderError> {
+        let mut wasi = WasiCtxBuilder::new();
+        command::open(grants, &mut wasi)?;
+        Ok(State::new(
+            &mut wasi,
+            Budget::new(grants.memory_limit.bytes()),
+            self.http_client.open(http_client::grant(&grants.name, &grants.http)),
+        ))
+    }
+}
+
+/// Adds every interface that Dhow serves to `linker`. All of them, whatever a component is
+/// granted: the grant decides what a call may do, so that a missing grant is an error that the
+/// interface itself knows.
+///
+/// # Errors
+/// When an interface is added twice.
+pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi::p3::add_to_linker(linker)?;
+    http_client::link(linker)
+}
+
+/// The state of one instance.
+pub struct State {
+    table: ResourceTable,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    http_client: http_client::Hooks,
+    budget: Budget,
+}
+
+impl State {
+    fn new(wasi: &mut WasiCtxBuilder, budget: Budget, http_client: http_client::Hooks) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_RESOURCES);
+        Self {
+            table,
+            wasi: wasi.max_random_size(MAX_RANDOM_BYTES).build(),
+            http: WasiHttpCtx::new(),
+            http_client,
+            budget,
+        }
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.http_client,
+        }
+    }
+}
+
+impl InstanceState for State {
+    fn budget(&mut self) -> &mut Budget {
+        &mut self.budget
+    }
+}

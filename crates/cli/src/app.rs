@@ -1,0 +1,80 @@
+//! From what the user names to a checked app and its components.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use dhow_manifest::{App, Name};
+use dhow_package::{Artifact, ReadError};
+
+use crate::error::CliError;
+
+/// The name of the manifest in an app's folder.
+pub(crate) const MANIFEST: &str = "dhow.toml";
+
+/// A checked app, and the folder that its paths are relative to.
+pub(crate) struct LocalApp {
+    pub(crate) app: App,
+    pub(crate) folder: PathBuf,
+}
+
+impl LocalApp {
+    /// Reads the app at `path`: a component, a manifest, or a folder with a manifest.
+    pub(crate) fn read(path: &Path) -> Result<Self, CliError> {
+        if path.is_dir() {
+            let manifest = path.join(MANIFEST);
+            if manifest.is_file() {
+                return Self::read_manifest(&manifest);
+            }
+            return Err(CliError::failure_with_help(
+                format!("no {MANIFEST} in {}", path.display()),
+                "name a component (.wasm) or a folder with a manifest; the shortest manifest is:\n\
+                 name = \"hello\"\n\
+                 component.hello.source = \"hello.wasm\"",
+            ));
+        }
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            return Self::read_manifest(path);
+        }
+        let name = component_name(path);
+        let file = PathBuf::from(path.file_name().unwrap_or(path.as_os_str()));
+        Ok(Self { app: App::of_component(name, file), folder: folder_of(path) })
+    }
+
+    fn read_manifest(path: &Path) -> Result<Self, CliError> {
+        let file = path.display().to_string();
+        let text = fs::read_to_string(path)
+            .map_err(|error| CliError::failure(format!("{file} can't be read: {error}")))?;
+        Ok(Self { app: App::parse(&file, &text)?, folder: folder_of(path) })
+    }
+
+    /// Reads every component.
+    pub(crate) fn artifacts(&self) -> Result<BTreeMap<Name, Artifact>, Vec<ReadError>> {
+        let mut artifacts = BTreeMap::new();
+        let mut errors = Vec::new();
+        for (name, component) in self.app.components() {
+            match Artifact::read(&self.folder.join(&component.source)) {
+                Ok(artifact) => {
+                    artifacts.insert(name.clone(), artifact);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() { Ok(artifacts) } else { Err(errors) }
+    }
+}
+
+fn folder_of(path: &Path) -> PathBuf {
+    path.parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// What a component without a manifest is called: after its file.
+pub(crate) fn component_name(path: &Path) -> Name {
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
+    [Name::nearest(&stem, "app").as_str(), "app"]
+        .iter()
+        .find_map(|text| Name::new(text).ok())
+        .unwrap_or_else(|| unreachable!("`app` is a name"))
+}

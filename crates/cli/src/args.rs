@@ -1,0 +1,159 @@
+//! The arguments. Each flag that holds more than text is parsed into its checked type here.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use dhow_capabilities::FolderGrant;
+use dhow_manifest::{Environment, MemorySize, Origin};
+
+/// Serves WebAssembly components: sandboxed, with nothing but what you grant.
+#[derive(Debug, Parser)]
+#[command(name = "dhow", version, max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Args {
+    /// Log more: what is compiled, each connection's end.
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    /// Log only what went wrong: no line for each request.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build an app and serve it on this machine.
+    Up(UpArgs),
+    /// Run a component as a command, with the arguments that follow.
+    Run(RunArgs),
+    /// Show what a component is, imports and exports.
+    Inspect(InspectArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct UpArgs {
+    /// A component (.wasm), a folder with a dhow.toml, or the manifest itself.
+    #[arg(default_value = ".")]
+    pub(crate) path: PathBuf,
+    /// Where to listen. Port 0 takes any that is free.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000", value_parser = listen)]
+    pub(crate) listen: SocketAddr,
+    /// How long requests under way may take to end after Ctrl-C.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub(crate) grace: Duration,
+    /// Serve what is there, without building it first.
+    #[arg(long)]
+    pub(crate) no_build: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RunArgs {
+    /// Let it open a folder: HOST, HOST::GUEST to give it another name, or either with :ro at
+    /// the end to keep it from writing.
+    #[arg(long = "dir", value_name = "FOLDER", value_parser = folder)]
+    pub(crate) folders: Vec<FolderGrant>,
+    /// Let it see an environment variable: NAME=VALUE, or NAME to pass on its value.
+    #[arg(long = "env", value_name = "VARIABLE", value_parser = variable)]
+    pub(crate) environment: Vec<(String, String)>,
+    /// Let it send HTTP requests to an origin: https://api.example.com.
+    #[arg(long = "http", value_name = "ORIGIN", value_parser = Origin::parse)]
+    pub(crate) http: Vec<Origin>,
+    /// The most memory it may use.
+    #[arg(long, value_name = "SIZE", default_value = "4GiB")]
+    pub(crate) memory: MemorySize,
+    /// The component (.wasm).
+    pub(crate) component: PathBuf,
+    /// Its arguments.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct InspectArgs {
+    /// The component (.wasm).
+    pub(crate) component: PathBuf,
+    /// How to print it.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    let with_host = match text.strip_prefix(':').or_else(|| text.parse::<u16>().is_ok().then_some(text)) {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.replacen("localhost:", "127.0.0.1:", 1),
+    };
+    with_host.parse().map_err(|_| "write an address and a port: 127.0.0.1:3000".to_owned())
+}
+
+fn folder(text: &str) -> Result<FolderGrant, String> {
+    let (text, writable) = match text.strip_suffix(":ro") {
+        Some(text) => (text, false),
+        None => (text, true),
+    };
+    let (host, guest) = text.split_once("::").unwrap_or((text, text));
+    if host.is_empty() || guest.is_empty() {
+        return Err("write HOST or HOST::GUEST, where both are paths".to_owned());
+    }
+    Ok(FolderGrant { host: host.into(), guest: guest.to_owned(), writable })
+}
+
+#[expect(clippy::disallowed_methods, reason = "a variable that the user named to be passed on")]
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, value.to_owned()),
+        None => (
+            text,
+            std::env::var(text).map_err(|_| format!("`{text}` is not set; write {text}=VALUE"))?,
+        ),
+    };
+    if !Environment::is_name(name) {
+        return Err("a variable has a name".to_owned());
+    }
+    Ok((name.to_owned(), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        use clap::CommandFactory as _;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn addresses() {
+        for (text, address) in [
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            (":8080", "127.0.0.1:8080"),
+            ("8080", "127.0.0.1:8080"),
+            ("localhost:0", "127.0.0.1:0"),
+            ("[::1]:3000", "[::1]:3000"),
+            ("0.0.0.0:3000", "0.0.0.0:3000"),
+        ] {
+            assert_eq!(listen(text), Ok(address.parse().unwrap()), "{text}");
+        }
+        for text in ["", "host", "127.0.0.1", "127.0.0.1:99999", "example.com:80"] {
+            assert!(listen(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn folders() {
+        let grant = |host: &str, guest: &str, writable| {
+            Ok(FolderGrant { host: host.into(), guest: guest.to_owned(), writable })
+        };
+        assert_eq!(folder("data"), grant("data", "data", true));
+        assert_eq!(folder("data::/d"), grant("data", "/d", true));
+        assert_eq!(folder("data::/d:ro"), grant("data", "/d", false));
+        assert!(folder("::/d").is_err());
+        assert!(folder("data::").is_err());
+    }
+}

@@ -1,0 +1,83 @@
+//! What ends a command, and with which exit code.
+
+use std::process::ExitCode;
+
+use dhow_host::LinkFaults;
+use dhow_manifest::Faults;
+use dhow_package::ReadError;
+
+/// The arguments, or the manifest, are wrong.
+pub(crate) const USAGE: u8 = 2;
+const FAILURE: u8 = 1;
+const BUILD: u8 = 3;
+
+/// An error for people: what happened, and what to do.
+pub(crate) enum CliError {
+    /// A manifest with faults, which are shown in their text.
+    Manifest(Faults),
+    /// Anything else: messages, each perhaps with help.
+    Plain { messages: Vec<Message>, exit: u8 },
+}
+
+/// What happened, and what to do about it.
+pub(crate) struct Message {
+    pub(crate) what: String,
+    pub(crate) help: Option<String>,
+}
+
+impl CliError {
+    pub(crate) fn failure(what: impl Into<String>) -> Self {
+        Self::plain(FAILURE, what, None)
+    }
+
+    pub(crate) fn failure_with_help(what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::plain(FAILURE, what, Some(help.into()))
+    }
+
+    pub(crate) fn build(what: impl Into<String>, help: Option<String>) -> Self {
+        Self::plain(BUILD, what, help)
+    }
+
+    fn plain(exit: u8, what: impl Into<String>, help: Option<String>) -> Self {
+        Self::Plain { messages: vec![Message { what: what.into(), help }], exit }
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Manifest(_) => USAGE.into(),
+            Self::Plain { exit, .. } => (*exit).into(),
+        }
+    }
+}
+
+impl From<Faults> for CliError {
+    fn from(faults: Faults) -> Self {
+        Self::Manifest(faults)
+    }
+}
+
+impl From<LinkFaults> for CliError {
+    fn from(faults: LinkFaults) -> Self {
+        let messages = faults
+            .iter()
+            .map(|fault| Message { what: fault.to_string(), help: fault.help() })
+            .collect();
+        Self::Plain { messages, exit: FAILURE }
+    }
+}
+
+impl From<Vec<ReadError>> for CliError {
+    fn from(errors: Vec<ReadError>) -> Self {
+        let messages = errors
+            .into_iter()
+            .map(|error| Message { what: error.to_string(), help: error.reason.help(&error.path) })
+            .collect();
+        Self::Plain { messages, exit: FAILURE }
+    }
+}
+
+impl From<ReadError> for CliError {
+    fn from(error: ReadError) -> Self {
+        vec![error].into()
+    }
+}

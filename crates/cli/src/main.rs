@@ -1,0 +1,52 @@
+//! `dhow`, the command line: the only place that prints, exits or parses arguments.
+
+mod app;
+mod args;
+mod build;
+mod error;
+mod folders;
+mod inspect;
+mod output;
+mod run;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Args, Command};
+use error::CliError;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            // Help and version are answers, not errors.
+            return if error.use_stderr() { error::USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    output::init_log(args.verbose, args.quiet);
+    match run(args) {
+        Ok(code) => code,
+        Err(error) => {
+            output::print_error(&error);
+            error.exit_code()
+        }
+    }
+}
+
+fn run(args: Args) -> Result<ExitCode, CliError> {
+    match args.command {
+        Command::Up(args) => runtime()?.block_on(up::up(args)),
+        Command::Run(args) => runtime()?.block_on(run::run(args)),
+        Command::Inspect(args) => inspect::inspect(args),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::failure(format!("the runtime does not start: {error}")))
+}

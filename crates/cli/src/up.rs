@@ -1,0 +1,142 @@
+//! `dhow up`: build an app and serve it on this machine.
+
+use std::{io, process::ExitCode, sync::Arc};
+
+use dhow_capabilities::Capabilities;
+use dhow_manifest::{App, Component, Grants, Limits, Name};
+use dhow_server::{BindError, Drained, Server};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::{
+    app::LocalApp,
+    args::UpArgs,
+    build,
+    error::CliError,
+    folders,
+    output::{self, PrefixedOutput},
+};
+
+/// As shells report a process that was ended by a signal: 128 and the number of SIGINT.
+const INTERRUPTED: u8 = 130;
+
+pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
+    let mut signals = Signals::new()?;
+    let local = LocalApp::read(&args.path)?;
+    if !args.no_build {
+        build::build(&local)?;
+    }
+    let artifacts = local.artifacts()?;
+    let capabilities =
+        Capabilities::new(Arc::new(PrefixedOutput), folders::environment_variable);
+    let host = dhow_server::host(folders::code_cache(), capabilities)
+        .map_err(|error| CliError::failure(error.to_string()))?;
+    let linked = host.link(local.app, &artifacts)?;
+    let app = linked.app().clone();
+    host.deploy(linked);
+    let server = Server::bind(host, args.listen).await.map_err(bind_error)?;
+    print_app(&app, &format!("http://{}", server.address()));
+
+    let stop = async {
+        signals.next().await;
+        output::progress("Stopping: requests under way may end. Ctrl-C again stops at once.");
+    };
+    // The first signal stops the server, the second the process.
+    let mut again = Signals::new()?;
+    let second = async {
+        again.next().await;
+        again.next().await;
+    };
+    tokio::select! {
+        drained = server.serve(stop, args.grace) => match drained {
+            Drained::Completely => Ok(ExitCode::SUCCESS),
+            Drained::Stopped(count) => Err(CliError::failure(format!(
+                "{count} requests were still under way after {}",
+                humantime::format_duration(args.grace)
+            ))),
+        },
+        () = second => Ok(INTERRUPTED.into()),
+    }
+}
+
+/// The signals by which a server is asked to stop.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, CliError> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| CliError::failure(format!("no signals: {error}")))
+        };
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+fn bind_error(error: BindError) -> CliError {
+    let port = error.address.port();
+    let help = match error.source.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("port {port} is in use; take another: --listen 127.0.0.1:0 for any that is free")
+        }
+        io::ErrorKind::PermissionDenied => format!(
+            "port {port} is not for this user; take one above 1023: --listen 127.0.0.1:3000"
+        ),
+        _ => "take an address of this machine: --listen 127.0.0.1:3000".to_owned(),
+    };
+    CliError::failure_with_help(error.to_string(), help)
+}
+
+fn print_app(app: &App, url: &str) {
+    let version = app.version().map(|version| format!(" {version}")).unwrap_or_default();
+    output::heading(format_args!("Serving {}{version} on {url}", app.name()));
+    output::progress("");
+    output::heading("Routes");
+    let width = app.routes().iter().map(|route| route.path.as_str().len()).max().unwrap_or(0);
+    for route in app.routes() {
+        output::progress(format_args!("  {url}{:width$}  {}", route.path, route.component));
+    }
+    output::progress("");
+    output::heading("Components");
+    for (name, component) in app.components() {
+        print_component(name, component);
+    }
+    output::progress("");
+}
+
+fn print_component(name: &Name, Component { grants, limits, .. }: &Component) {
+    let Limits { memory, time, concurrency } = limits;
+    let time = humantime::format_duration(*time);
+    output::progress(format_args!("  {name}"));
+    for line in granted(grants) {
+        output::progress(format_args!("    may      {line}"));
+    }
+    output::progress(format_args!(
+        "    limits   memory {memory}, time {time}, {concurrency} requests at once"
+    ));
+}
+
+/// What a component may do, for people.
+fn granted(grants: &Grants) -> Vec<String> {
+    let mut lines: Vec<_> =
+        grants.http.iter().map(|origin| format!("send requests to {origin}")).collect();
+    let variables: Vec<_> =
+        grants.env.fixed.keys().chain(&grants.env.inherited).map(String::as_str).collect();
+    if !variables.is_empty() {
+        lines.push(format!("read the variables {}", variables.join(", ")));
+    }
+    if lines.is_empty() {
+        lines.push("answer requests, and nothing else".to_owned());
+    }
+    lines
+}

@@ -1,0 +1,183 @@
+//! Calling a component's HTTP handler, of WASI 0.2 or 0.3, in an instance of its own.
+
+use std::{
+    future::{self, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use futures_util::FutureExt as _;
+use thiserror::Error;
+use tokio::time::sleep;
+use wasmtime::{AsContextMut, Store, component::Linker};
+use wasmtime_wasi_http::{
+    WasiBody,
+    handler::{Prepared, ProxyPre},
+    p2, p3,
+};
+
+use crate::{
+    Budget, Code, Engine, InstanceState, LinkError, ResponseBody,
+    body::{Body, into_wasi_body},
+};
+
+/// The HTTP handler of a component, linked.
+pub struct HttpEntry<T: 'static>(Arc<ProxyPre<T>>);
+
+/// What the guest does on behalf of one request, from instantiation to the end of its last task.
+/// Dropping it stops the guest at once and frees the instance.
+pub(crate) type Work = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
+
+type Head = futures_channel::oneshot::Receiver<wasmtime::Result<http::Response<WasiBody>>>;
+
+impl<T: InstanceState> HttpEntry<T> {
+    /// The handler that `code` exports, linked; `None` where it exports none.
+    ///
+    /// # Errors
+    /// When an import is missing or of another type.
+    pub fn new(linker: &Linker<T>, code: &Code) -> Option<Result<Self, LinkError>> {
+        let pre = || linker.instantiate_pre(code.component());
+        let pre = if code.exports_version("wasi:http/handler", "0.3.") {
+            pre().and_then(p3::bindings::ServicePre::new).map(ProxyPre::P3)
+        } else if code.exports_version("wasi:http/incoming-handler", "0.2.") {
+            pre().and_then(p2::bindings::ProxyPre::new).map(ProxyPre::P2)
+        } else {
+            return None;
+        };
+        Some(pre.map(|pre| Self(Arc::new(pre))).map_err(LinkError::new))
+    }
+
+    /// Prepares the call of the handler with `request` in a new instance in `store`. The guest
+    /// runs while the returned call, and then the response's body, are polled; `guard` is dropped
+    /// when the instance is.
+    pub fn call(
+        &self,
+        engine: &Engine,
+        mut store: Store<T>,
+        request: http::Request<Body>,
+        time: Duration,
+        guard: impl Send + 'static,
+    ) -> HttpCall {
+        let pre = self.0.clone();
+        let (sender, head) = futures_channel::oneshot::channel();
+        let running = engine.running();
+        let work = async move {
+            let _guard = (guard, running);
+            let proxy = match pre.instantiate_async(&mut store).await {
+                Ok(proxy) => proxy,
+                Err(error) => return Err(CallError::failed(error, store.data_mut().budget())),
+            };
+            let request = request.map(into_wasi_body);
+            let result = store
+                .run_concurrent(async |accessor| {
+                    accessor
+                        .with(|mut store| {
+                            Prepared::new(store.as_context_mut(), &proxy, request, T::http, sender)
+                        })?
+                        .run(accessor, future::pending())
+                        .await?;
+                    // The body is written by tasks that outlive the call.
+                    poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+                    Ok(())
+                })
+                .await
+                .flatten();
+            result.map_err(|error| CallError::failed(error, store.data_mut().budget()))
+        };
+        HttpCall { head, work: Box::pin(work), time }
+    }
+}
+
+/// A call of an HTTP handler on its way to a response.
+pub struct HttpCall {
+    head: Head,
+    work: Work,
+    time: Duration,
+}
+
+impl HttpCall {
+    /// Runs the guest until the head of its response is there.
+    ///
+    /// `on_late_failure` is told of what goes wrong afterwards.
+    ///
+    /// # Errors
+    /// When the guest traps, answers with an error or not at all, or takes too long.
+    pub async fn response(
+        mut self,
+        on_late_failure: impl FnOnce(CallError) + Send + 'static,
+    ) -> Result<http::Response<ResponseBody>, CallError> {
+        let mut deadline = std::pin::pin!(sleep(self.time));
+        let mut work = Some(self.work);
+        let head = poll_fn(|cx| {
+            if let Poll::Ready(Ok(head)) = self.head.poll_unpin(cx) {
+                return Poll::Ready(head.map_err(CallError::answered));
+            }
+            match work.as_mut().map(|work| work.as_mut().poll(cx)) {
+                Some(Poll::Ready(result)) => {
+                    work = None;
+                    result?;
+                    // What it sent before it ended is there now, or never will be.
+                    Poll::Ready(match self.head.try_recv() {
+                        Ok(Some(head)) => head.map_err(CallError::answered),
+                        Ok(None) | Err(_) => Err(CallError::NoResponse),
+                    })
+                }
+                Some(Poll::Pending) | None => match self.head.poll_unpin(cx) {
+                    Poll::Ready(Ok(head)) => Poll::Ready(head.map_err(CallError::answered)),
+                    _ => deadline.as_mut().poll(cx).map(|()| Err(CallError::Deadline(self.time))),
+                },
+            }
+        })
+        .await?;
+        Ok(head.map(|body| ResponseBody::new(body, work, self.time, Box::new(on_late_failure))))
+    }
+}
+
+/// Why a guest did not do what it was called for.
+#[derive(Debug, Error)]
+pub enum CallError {
+    /// It trapped, or its instance could not be made. Shows the trap's backtrace.
+    #[error("{0:?}")]
+    Failed(wasmtime::Error),
+    /// The same, after it had been refused memory.
+    #[error("memory limit of {limit} bytes reached, {wanted} wanted: {error:?}")]
+    Memory {
+        /// What it may use, in bytes.
+        limit: usize,
+        /// What it would have used, in bytes.
+        wanted: usize,
+        /// The trap that followed.
+        error: wasmtime::Error,
+    },
+    /// It kept its caller waiting for longer than its time limit.
+    #[error("time limit of {0:?} reached")]
+    Deadline(Duration),
+    /// It returned without setting a response.
+    #[error("the handler returned no response")]
+    NoResponse,
+    /// It answered with an error code of `wasi:http`.
+    #[error("the handler returned the error {0}")]
+    ErrorCode(String),
+}
+
+impl CallError {
+    pub(crate) fn failed(error: wasmtime::Error, budget: &Budget) -> Self {
+        match budget.refused() {
+            Some(wanted) => Self::Memory { limit: budget.memory_limit(), wanted, error },
+            None => Self::Failed(error),
+        }
+    }
+
+    /// An error that came in the place of a response.
+    fn answered(error: wasmtime::Error) -> Self {
+        if let Some(code) = error.downcast_ref::<p3::bindings::http::types::ErrorCode>() {
+            Self::ErrorCode(format!("{code:?}"))
+        } else if let Some(code) = error.downcast_ref::<p2::bindings::http::types::ErrorCode>() {
+            Self::ErrorCode(format!("{code:?}"))
+        } else {
+            Self::Failed(error)
+        }
+    }
+}

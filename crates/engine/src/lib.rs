@@ -1,0 +1,117 @@
+//! The only crate that configures wasmtime: compiling, the code cache, instances, budgets and
+//! deadlines.
+//!
+//! It is generic over the state that a store carries ([`InstanceState`]); what a component can
+//! call is added to a [`Linker`](wasmtime::component::Linker) by others.
+
+mod body;
+mod budget;
+mod cache;
+mod code;
+mod command;
+mod epoch;
+mod http;
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+use wasmtime::{Config, Store, UpdateDeadline};
+use wasmtime_wasi::WasiView;
+use wasmtime_wasi_http::WasiHttpView;
+
+pub use body::{Body, BodyError, ResponseBody};
+pub use budget::Budget;
+pub use code::{Code, CompileError, LinkError};
+pub use command::{CommandEntry, Exit};
+pub use http::{CallError, HttpCall, HttpEntry};
+/// What a component's imports are resolved by.
+pub use wasmtime::component::Linker;
+
+/// The state of one instance.
+pub trait InstanceState: WasiView + WasiHttpView + Send + 'static {
+    /// What the instance may use.
+    fn budget(&mut self) -> &mut Budget;
+}
+
+/// Compiles components and makes stores for them. One for each process.
+pub struct Engine {
+    wasmtime: wasmtime::Engine,
+    cache: Option<cache::CodeCache>,
+    ticker: epoch::Ticker,
+}
+
+/// How an [`Engine`] is made.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The folder for compiled code; none is kept without one.
+    pub code_cache: Option<PathBuf>,
+}
+
+/// A deadline is checked, and other tasks get their turn, after so many ticks of a guest's
+/// uninterrupted work.
+const TICKS_BEFORE_YIELD: u64 = 1;
+
+/// Handles of one component instance at most: far above what a request needs, and far below what
+/// it takes to hurt the host (RUSTSEC-2026-0020).
+const MAX_HANDLES: usize = 10_000;
+
+impl Engine {
+    /// Makes the engine. A cache folder that can't be used is reported in the log and done
+    /// without.
+    ///
+    /// # Errors
+    /// When wasmtime does not run on this machine.
+    pub fn new(options: &Options) -> Result<Self, EngineError> {
+        let mut config = Config::new();
+        config.epoch_interruption(true);
+        // WASI 0.3.1 asks hosts for both.
+        config.wasm_component_model_map(true);
+        config.wasm_component_model_implements(true);
+        let wasmtime = wasmtime::Engine::new(&config).map_err(EngineError)?;
+        let cache = options.code_cache.as_deref().and_then(|folder| {
+            cache::CodeCache::open(folder, &wasmtime)
+                .inspect_err(|error| {
+                    tracing::warn!(folder = %folder.display(), %error, "no code cache");
+                })
+                .ok()
+        });
+        let ticker = epoch::Ticker::start(&wasmtime);
+        Ok(Self { wasmtime, cache, ticker })
+    }
+
+    /// A linker for this engine's components.
+    pub fn linker<T: 'static>(&self) -> wasmtime::component::Linker<T> {
+        wasmtime::component::Linker::new(&self.wasmtime)
+    }
+
+    /// The wasmtime engine, for the types of a [`Code`].
+    pub fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.wasmtime
+    }
+
+    /// Guests are interrupted while the result lives.
+    pub(crate) fn running(&self) -> epoch::Running {
+        self.ticker.running()
+    }
+
+    /// A store for one instance, bounded by the state's budget. A guest that runs in it yields to
+    /// other tasks at every tick.
+    pub fn store<T: InstanceState>(&self, state: T) -> Store<T> {
+        let mut store = Store::new(&self.wasmtime, state);
+        store.limiter(|state| state.budget());
+        store.set_max_component_handles(MAX_HANDLES);
+        store.set_epoch_deadline(TICKS_BEFORE_YIELD);
+        store.epoch_deadline_callback(|_| {
+            // Tokio's own yield, since waking oneself at once would not let timers run
+            // (wasmtime#10667).
+            let turn = Box::pin(tokio::task::yield_now());
+            Ok(UpdateDeadline::YieldCustom(TICKS_BEFORE_YIELD, turn))
+        });
+        store
+    }
+}
+
+/// Wasmtime can't run here.
+#[derive(Debug, Error)]
+#[error("the WebAssembly engine does not start: {0}")]
+pub struct EngineError(wasmtime::Error);

@@ -1,0 +1,59 @@
+//! Running a component as a command.
+
+use dhow_capabilities::{CommandGrants, OpenFolderError, State};
+use dhow_engine::{CallError, CommandEntry, Exit};
+use dhow_manifest::Name;
+use dhow_package::Artifact;
+use thiserror::Error;
+
+use crate::{Host, LinkFault, LinkFaults, link::entry_or_faults};
+
+/// A command whose every import is served. Made only by [`Host::link_command`].
+pub struct LinkedCommand(CommandEntry<State>);
+
+impl Host {
+    /// Compiles the command `artifact` and links it.
+    ///
+    /// # Errors
+    /// With everything that would keep it from running.
+    pub fn link_command(
+        &self,
+        name: &Name,
+        artifact: &Artifact,
+    ) -> Result<LinkedCommand, LinkFaults> {
+        let code = self
+            .load(name, artifact)
+            .map_err(|fault| LinkFaults::from(vec![fault]))?;
+        let entry = CommandEntry::new(&self.linker, &code);
+        entry_or_faults(name, &code, entry, |component, exports| LinkFault::NoCommand {
+            component,
+            exports,
+        })
+        .map(LinkedCommand)
+        .map_err(LinkFaults::from)
+    }
+
+    /// Runs the command to its end.
+    ///
+    /// # Errors
+    /// When a granted folder can't be opened, or the command traps.
+    pub async fn run(
+        &self,
+        LinkedCommand(entry): &LinkedCommand,
+        grants: &CommandGrants,
+    ) -> Result<Exit, RunError> {
+        let state = self.capabilities.open_command(grants)?;
+        Ok(entry.run(&self.engine, self.engine.store(state)).await?)
+    }
+}
+
+/// Why a command did not come to its end.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// A granted folder can't be opened.
+    #[error(transparent)]
+    Folder(#[from] OpenFolderError),
+    /// It trapped.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}

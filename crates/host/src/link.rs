@@ -1,0 +1,244 @@
+//! From a checked app and its components to one that can run.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use dhow_capabilities::{Granted, MissingVariable, State, is_served, nearest_served};
+use dhow_engine::{Code, CompileError, HttpEntry, LinkError};
+use dhow_manifest::{App, Component, Limits, Name};
+use dhow_package::Artifact;
+use thiserror::Error;
+
+use crate::{Host, router::Router};
+
+/// An app whose components are compiled, whose every import is served and whose every route has a
+/// handler. Made only by [`Host::link`].
+pub struct LinkedApp {
+    pub(crate) app: App,
+    /// In the order of their names.
+    pub(crate) components: Vec<LinkedComponent>,
+    /// Gives indexes of `components`.
+    pub(crate) router: Router,
+}
+
+/// A component that can be called.
+pub struct LinkedComponent {
+    pub(crate) name: Name,
+    pub(crate) entry: HttpEntry<State>,
+    pub(crate) granted: Granted,
+    pub(crate) limits: Limits,
+}
+
+impl LinkedApp {
+    /// The checked manifest.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+}
+
+impl Host {
+    /// Compiles the components of `app` and links them. `artifacts` has one for each.
+    ///
+    /// # Errors
+    /// With everything that would keep the app from running.
+    pub fn link(
+        &self,
+        app: App,
+        artifacts: &BTreeMap<Name, Artifact>,
+    ) -> Result<LinkedApp, LinkFaults> {
+        let mut faults = Vec::new();
+        let mut components = Vec::new();
+        for (name, component) in app.components() {
+            let Some(artifact) = artifacts.get(name) else {
+                faults.push(LinkFault::NoArtifact { component: name.clone() });
+                continue;
+            };
+            match self.link_component(name, component, artifact) {
+                Ok(linked) => components.push(linked),
+                Err(found) => faults.extend(found),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(LinkFaults(faults));
+        }
+        match Router::new(app.routes(), app.components().keys()) {
+            Ok(router) => Ok(LinkedApp { app, components, router }),
+            Err(reason) => Err(LinkFaults(vec![LinkFault::Route(reason)])),
+        }
+    }
+
+    fn link_component(
+        &self,
+        name: &Name,
+        component: &Component,
+        artifact: &Artifact,
+    ) -> Result<LinkedComponent, Vec<LinkFault>> {
+        let mut faults = Vec::new();
+        let granted = self.capabilities.grant(name, component).map_err(|missing| {
+            faults.extend(missing.into_iter().map(|variable| LinkFault::MissingVariable {
+                component: name.clone(),
+                variable,
+            }));
+        });
+        let entry = match self.load(name, artifact) {
+            Ok(code) => {
+                let entry = HttpEntry::new(&self.linker, &code);
+                entry_or_faults(name, &code, entry, |component, exports| LinkFault::NoHandler {
+                    component,
+                    exports,
+                })
+            }
+            Err(fault) => Err(vec![fault]),
+        }
+        .map_err(|found| faults.extend(found));
+        match (granted, entry) {
+            (Ok(granted), Ok(entry)) => Ok(LinkedComponent {
+                name: name.clone(),
+                entry,
+                granted,
+                limits: component.limits,
+            }),
+            _ => Err(faults),
+        }
+    }
+
+    pub(crate) fn load(&self, name: &Name, artifact: &Artifact) -> Result<Code, LinkFault> {
+        self.engine.load(artifact.bytes(), artifact.digest().as_bytes()).map_err(|error| {
+            LinkFault::Damaged { component: name.clone(), path: artifact.path().to_owned(), error }
+        })
+    }
+}
+
+/// What linking came to: `entry` is `None` where the component has no such export, which `none`
+/// says.
+pub(crate) fn entry_or_faults<E>(
+    component: &Name,
+    code: &Code,
+    entry: Option<Result<E, dhow_engine::LinkError>>,
+    none: impl FnOnce(Name, Vec<String>) -> LinkFault,
+) -> Result<E, Vec<LinkFault>> {
+    let mut faults = unserved(component, code);
+    match entry {
+        Some(Ok(entry)) => return Ok(entry),
+        // Where an import is missing, that is the reason, and said already.
+        Some(Err(error)) if faults.is_empty() => {
+            faults.push(LinkFault::Mismatch { component: component.clone(), error });
+        }
+        Some(Err(_)) => {}
+        None => faults.push(none(component.clone(), code.exports().to_vec())),
+    }
+    Err(faults)
+}
+
+fn unserved(component: &Name, code: &Code) -> Vec<LinkFault> {
+    code.imports()
+        .iter()
+        .filter(|import| !is_served(import))
+        .map(|import| LinkFault::Unserved {
+            component: component.clone(),
+            import: import.clone(),
+            nearest: nearest_served(import),
+        })
+        .collect()
+}
+
+/// Something that keeps an app from running.
+#[derive(Debug, Error)]
+#[expect(missing_docs, reason = "each is its message")]
+pub enum LinkFault {
+    #[error("component `{component}` has no file")]
+    NoArtifact { component: Name },
+    #[error("component `{component}` is {error} ({})", path.display())]
+    Damaged { component: Name, path: PathBuf, error: CompileError },
+    #[error("component `{component}` imports `{import}`, which nobody serves")]
+    Unserved { component: Name, import: String, nearest: Option<String> },
+    #[error("component `{component}` does not fit: {error}")]
+    Mismatch { component: Name, error: LinkError },
+    #[error("component `{component}` has no HTTP handler: it exports {}", list(exports))]
+    NoHandler { component: Name, exports: Vec<String> },
+    #[error("component `{component}` is no command: it exports {}", list(exports))]
+    NoCommand { component: Name, exports: Vec<String> },
+    #[error("component `{component}`: {variable}")]
+    MissingVariable { component: Name, variable: MissingVariable },
+    #[error("the routes contradict each other: {0}")]
+    Route(String),
+}
+
+impl LinkFault {
+    /// What to do about it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Unserved { nearest: Some(nearest), .. } => {
+                Some(format!("the nearest that is served: {nearest}"))
+            }
+            Self::Unserved { nearest: None, .. } => Some(
+                "Dhow serves wasi:cli, clocks, filesystem, http, io, random and sockets, \
+                 in versions 0.2 and 0.3"
+                    .to_owned(),
+            ),
+            Self::NoHandler { exports, .. } => {
+                let is_command = exports.iter().any(|export| export.starts_with("wasi:cli/run@"));
+                Some(if is_command {
+                    "it is a command: run it with `dhow run`".to_owned()
+                } else {
+                    "needed is wasi:http/handler@0.3 (world wasi:http/service) \
+                     or wasi:http/incoming-handler@0.2 (world wasi:http/proxy)"
+                        .to_owned()
+                })
+            }
+            Self::NoCommand { exports, .. } => {
+                let is_handler = exports.iter().any(|export| {
+                    export.starts_with("wasi:http/handler@")
+                        || export.starts_with("wasi:http/incoming-handler@")
+                });
+                Some(if is_handler {
+                    "it answers HTTP requests: serve it with `dhow up`".to_owned()
+                } else {
+                    "needed is wasi:cli/run (world wasi:cli/command), of WASI 0.2 or 0.3".to_owned()
+                })
+            }
+            Self::MissingVariable { variable, .. } => {
+                Some(format!("set it: export {}=…", variable.0))
+            }
+            Self::Damaged { .. } => Some("build it again".to_owned()),
+            Self::NoArtifact { .. } | Self::Mismatch { .. } | Self::Route(_) => None,
+        }
+    }
+}
+
+fn list(names: &[String]) -> String {
+    match names {
+        [] => "nothing".to_owned(),
+        names => names.join(", "),
+    }
+}
+
+/// Everything that keeps an app from running; never empty.
+#[derive(Debug)]
+pub struct LinkFaults(Vec<LinkFault>);
+
+impl From<Vec<LinkFault>> for LinkFaults {
+    fn from(faults: Vec<LinkFault>) -> Self {
+        Self(faults)
+    }
+}
+
+impl LinkFaults {
+    /// The faults.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &LinkFault> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for LinkFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.0.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{fault}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for LinkFaults {}

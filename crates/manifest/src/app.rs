@@ -1,0 +1,533 @@
+//! The checked app, and how it is made from text.
+
+use std::{collections::BTreeMap, ops::Range, path::PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use crate::{
+    Environment, Fault, Faults, Grants, Limits, Name, Origin, PathPattern, Route,
+    raw::{self, Table, Value},
+};
+
+/// A checked app: every name resolves, every limit is within bounds, every route is distinct.
+///
+/// Made only by [`App::parse`] and [`App::of_component`]; no raw text is read after this point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct App {
+    name: Name,
+    version: Option<String>,
+    components: BTreeMap<Name, Component>,
+    routes: Vec<Route>,
+}
+
+/// One component of an [`App`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Component {
+    /// The file, relative to the folder of the manifest.
+    pub source: PathBuf,
+    /// How the file is made.
+    pub build: Option<Build>,
+    /// What it may do.
+    pub grants: Grants,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// How a component is built from its sources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Build {
+    /// A command line for the shell, run in `folder`.
+    pub command: String,
+    /// The folder, relative to that of the manifest.
+    pub folder: PathBuf,
+    /// Glob patterns, relative to the folder of the manifest. When there are any and no file that
+    /// matches has changed since the last build, the build is skipped.
+    pub watch: Vec<String>,
+}
+
+/// A longer manifest is no manifest: this is a thousand times what people write.
+const MAX_TEXT: usize = 1 << 20;
+
+impl App {
+    /// Checks the manifest `text`, which came from `file`.
+    ///
+    /// # Errors
+    /// With every fault that was found.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Faults> {
+        let mut faults = Vec::new();
+        if text.len() > MAX_TEXT {
+            faults.push(Fault::new(0..0, format!("the manifest is longer than {MAX_TEXT} bytes")));
+            return Err(Faults::new(file, "", faults));
+        }
+        let (document, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            // What follows a syntax error would be judged by text that the author did not mean.
+            faults.extend(errors.iter().map(syntax_fault));
+            return Err(Faults::new(file, text, faults));
+        }
+        let app = read_app(Table::new(document.get_ref(), 0..0, "the manifest"), &mut faults);
+        match app {
+            Some(app) if faults.is_empty() => Ok(app),
+            _ => Err(Faults::new(file, text, faults)),
+        }
+    }
+
+    /// The app of a single component without a manifest: no grants, default limits, every path.
+    pub fn of_component(name: Name, source: PathBuf) -> Self {
+        let component = Component {
+            source,
+            build: None,
+            grants: Grants::default(),
+            limits: Limits::default(),
+        };
+        Self {
+            routes: vec![Route { path: PathPattern::everything(), component: name.clone() }],
+            components: BTreeMap::from([(name.clone(), component)]),
+            name,
+            version: None,
+        }
+    }
+
+    /// The app's name.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The version its author gave it.
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    /// The components by name; at least one.
+    pub fn components(&self) -> &BTreeMap<Name, Component> {
+        &self.components
+    }
+
+    /// The HTTP routes in the order of the manifest. Their components exist.
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+}
+
+fn syntax_fault(error: &toml::de::Error) -> Fault {
+    Fault::new(error.span().unwrap_or(0..0), format!("not TOML: {}", error.message()))
+}
+
+fn read_app(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Option<App> {
+    let name = match table.get("name") {
+        Some(value) => raw::string(value, r#"name = "shop""#, faults)
+            .and_then(|text| read_name(text, value.span(), faults)),
+        None => {
+            faults.push(Fault::new(0..0, "the app has no name").help(r#"write: name = "shop""#));
+            None
+        }
+    };
+    let version = table
+        .get("version")
+        .and_then(|value| raw::string(value, r#"version = "1.2.0""#, faults))
+        .map(str::to_owned);
+    let components = read_components(table.get("component"), faults);
+    let routes = match table.get("http") {
+        Some(value) => read_routes(value, &components, faults),
+        None => default_route(&components, faults),
+    };
+    check_every_component_is_reached(&components, &routes, faults);
+    table.finish(faults);
+    Some(App {
+        name: name?,
+        version,
+        components: components
+            .into_iter()
+            .filter_map(|(name, found)| Some((name, found.component?)))
+            .collect(),
+        routes: routes.into_iter().map(|(route, _)| route).collect(),
+    })
+}
+
+fn read_name(text: &str, span: Range<usize>, faults: &mut Vec<Fault>) -> Option<Name> {
+    Name::new(text)
+        .map_err(|error| {
+            let nearest = Name::nearest(text, "app");
+            faults.push(
+                Fault::new(span, format!("`{text}` is no name: {error}"))
+                    .help(format!("write: {nearest}")),
+            );
+        })
+        .ok()
+}
+
+/// A component that stands in the manifest; `component` is there where it has no fault.
+struct FoundComponent {
+    span: Range<usize>,
+    component: Option<Component>,
+}
+
+const COMPONENT_EXAMPLE: &str = "[component.cart]\nsource = \"cart.wasm\"";
+
+fn read_components(
+    value: Option<Value<'_>>,
+    faults: &mut Vec<Fault>,
+) -> BTreeMap<Name, FoundComponent> {
+    let mut components = BTreeMap::new();
+    let Some(value) = value else {
+        faults.push(
+            Fault::new(0..0, "the app has no component")
+                .help(format!("write: {COMPONENT_EXAMPLE}")),
+        );
+        return components;
+    };
+    let Some(entries) = value.get_ref().as_table() else {
+        faults.push(raw::wrong_type(value, "a table", COMPONENT_EXAMPLE));
+        return components;
+    };
+    for (key, value) in entries {
+        let component = raw::table(value, "a component", COMPONENT_EXAMPLE, faults)
+            .and_then(|table| read_component(key.get_ref(), table, faults));
+        if let Some(name) = read_name(key.get_ref(), key.span(), faults) {
+            components.insert(name, FoundComponent { span: key.span(), component });
+        }
+    }
+    if entries.is_empty() {
+        faults.push(
+            Fault::new(value.span(), "the app has no component")
+                .help(format!("write: {COMPONENT_EXAMPLE}")),
+        );
+    }
+    components
+}
+
+fn read_component(name: &str, mut table: Table<'_>, faults: &mut Vec<Fault>) -> Option<Component> {
+    let source = match table.get("source") {
+        Some(value) => read_source(value, faults),
+        None => {
+            faults.push(
+                Fault::new(table.span.clone(), format!("component `{name}` has no source"))
+                    .help(format!("write: source = \"{name}.wasm\"")),
+            );
+            None
+        }
+    };
+    let build = table.get("build").and_then(|value| read_build(value, faults));
+    let grants = table
+        .get("grants")
+        .and_then(|value| {
+            raw::table(value, "grants", r#"grants.http = ["https://api.example.com"]"#, faults)
+        })
+        .map(|table| read_grants(table, faults));
+    let limits = table
+        .get("limits")
+        .and_then(|value| {
+            raw::table(value, "limits", r#"limits = { memory = "64MiB" }"#, faults)
+        })
+        .map(|table| read_limits(table, faults));
+    table.finish(faults);
+    Some(Component {
+        source: source?,
+        build,
+        grants: grants.unwrap_or_default(),
+        limits: limits.unwrap_or_default(),
+    })
+}
+
+fn read_source(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<PathBuf> {
+    let text = raw::string(value, r#"source = "cart.wasm""#, faults)?;
+    if text.is_empty() {
+        faults.push(Fault::new(value.span(), "the source is empty").help("write a path"));
+        return None;
+    }
+    if text.contains("://") {
+        faults.push(
+            Fault::new(
+                value.span(),
+                "this version of Dhow reads components from local files only",
+            )
+            .help("write the path of a file, relative to this one"),
+        );
+        return None;
+    }
+    Some(PathBuf::from(text))
+}
+
+const BUILD_EXAMPLE: &str = r#"build = { command = "cargo build", watch = ["src/**"] }"#;
+
+fn read_build(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<Build> {
+    if let Some(command) = value.get_ref().as_str() {
+        return Some(Build {
+            command: command.to_owned(),
+            folder: PathBuf::new(),
+            watch: Vec::new(),
+        });
+    }
+    let mut table = raw::table(value, "a build", BUILD_EXAMPLE, faults)?;
+    let command = match table.get("command") {
+        Some(value) => raw::string(value, BUILD_EXAMPLE, faults).map(str::to_owned),
+        None => {
+            faults.push(
+                Fault::new(value.span(), "the build has no command")
+                    .help(format!("write: {BUILD_EXAMPLE}")),
+            );
+            None
+        }
+    };
+    let folder = table
+        .get("folder")
+        .and_then(|value| raw::string(value, r#"folder = "cart""#, faults))
+        .map(PathBuf::from)
+        .unwrap_or_default();
+    let watch = table
+        .get("watch")
+        .map(|value| raw::strings(value, r#"watch = ["src/**"]"#, faults))
+        .unwrap_or_default();
+    table.finish(faults);
+    Some(Build {
+        command: command?,
+        folder,
+        watch: watch.into_iter().map(|(pattern, _)| pattern.to_owned()).collect(),
+    })
+}
+
+fn read_grants(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Grants {
+    let http = table
+        .get("http")
+        .map(|value| raw::strings(value, r#"grants.http = ["https://api.example.com"]"#, faults))
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|(text, span)| read_origin(text, span, faults))
+        .collect();
+    let env = table.get("env").map(|value| read_env(value, faults)).unwrap_or_default();
+    table.finish(faults);
+    Grants { http, env }
+}
+
+fn read_origin(text: &str, span: Range<usize>, faults: &mut Vec<Fault>) -> Option<Origin> {
+    Origin::parse(text)
+        .map_err(|error| {
+            let host = text.split_once("://").map_or(text, |(_, rest)| rest);
+            let host = host.split(['/', '?', '#']).next().unwrap_or_default();
+            let host = host.rsplit('@').next().unwrap_or_default();
+            let corrected = [format!("https://{host}"), "https://api.example.com".to_owned()]
+                .into_iter()
+                .find(|candidate| Origin::parse(candidate).is_ok())
+                .unwrap_or_default();
+            faults.push(
+                Fault::new(span, format!("`{text}` is no origin: {error}"))
+                    .help(format!("write: \"{corrected}\"")),
+            );
+        })
+        .ok()
+}
+
+const ENV_EXAMPLE: &str = r#"grants.env = { LOG = "info" }, or grants.env = ["LOG"] to pass it on"#;
+
+fn read_env(value: Value<'_>, faults: &mut Vec<Fault>) -> Environment {
+    let mut env = Environment::default();
+    match value.get_ref() {
+        DeValue::Table(table) => {
+            for (key, value) in table {
+                check_env_name(key.get_ref(), key.span(), faults);
+                if let Some(text) = raw::string(value, ENV_EXAMPLE, faults) {
+                    env.fixed.insert(key.get_ref().to_string(), text.to_owned());
+                }
+            }
+        }
+        DeValue::Array(_) => {
+            for (name, span) in raw::strings(value, ENV_EXAMPLE, faults) {
+                check_env_name(name, span, faults);
+                env.inherited.push(name.to_owned());
+            }
+        }
+        _ => faults.push(raw::wrong_type(value, "a table or an array", ENV_EXAMPLE)),
+    }
+    env
+}
+
+fn check_env_name(name: &str, span: Range<usize>, faults: &mut Vec<Fault>) {
+    if !Environment::is_name(name) {
+        faults.push(
+            Fault::new(span, format!("`{}` is no environment variable", name.escape_debug()))
+                .help("a name is not empty and holds no `=`"),
+        );
+    }
+}
+
+fn read_limits(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Limits {
+    let default = Limits::default();
+    let memory = table.get("memory").and_then(|value| {
+        read_limit(value, r#"memory = "64MiB""#, faults, |text| Limits::parse_memory(text))
+    });
+    let time = table.get("time").and_then(|value| {
+        read_limit(value, r#"time = "500ms""#, faults, |text| Limits::parse_time(text))
+    });
+    let concurrency = table.get("concurrency").and_then(|value| {
+        const EXAMPLE: &str = "concurrency = 100";
+        let Some(number) = value.get_ref().as_integer() else {
+            faults.push(raw::wrong_type(value, "an integer", EXAMPLE));
+            return None;
+        };
+        // Too many digits for an i64 is out of range as well.
+        let number = i64::from_str_radix(number.as_str(), number.radix()).unwrap_or(i64::MAX);
+        limit_or_fault(Limits::check_concurrency(number), value, EXAMPLE, faults)
+    });
+    table.finish(faults);
+    Limits {
+        memory: memory.unwrap_or(default.memory),
+        time: time.unwrap_or(default.time),
+        concurrency: concurrency.unwrap_or(default.concurrency),
+    }
+}
+
+fn read_limit<T>(
+    value: Value<'_>,
+    example: &str,
+    faults: &mut Vec<Fault>,
+    parse: impl Fn(&str) -> Result<T, crate::LimitsError>,
+) -> Option<T> {
+    let text = raw::string(value, example, faults)?;
+    limit_or_fault(parse(text), value, example, faults)
+}
+
+fn limit_or_fault<T>(
+    limit: Result<T, crate::LimitsError>,
+    value: Value<'_>,
+    example: &str,
+    faults: &mut Vec<Fault>,
+) -> Option<T> {
+    limit
+        .map_err(|error| {
+            faults.push(
+                Fault::new(value.span(), error.to_string()).help(format!("write: {example}")),
+            );
+        })
+        .ok()
+}
+
+const ROUTE_EXAMPLE: &str = "[[http]]\npath = \"/...\"\ncomponent = \"cart\"";
+
+type FoundRoutes = Vec<(Route, Range<usize>)>;
+
+fn read_routes(
+    value: Value<'_>,
+    components: &BTreeMap<Name, FoundComponent>,
+    faults: &mut Vec<Fault>,
+) -> FoundRoutes {
+    let Some(array) = value.get_ref().as_array() else {
+        faults.push(raw::wrong_type(value, "an array of tables", ROUTE_EXAMPLE));
+        return Vec::new();
+    };
+    let mut routes = FoundRoutes::new();
+    for value in array {
+        let Some(found) = raw::table(value, "an HTTP route", ROUTE_EXAMPLE, faults)
+            .and_then(|table| read_route(table, components, faults))
+        else {
+            continue;
+        };
+        if let Some((other, _)) = routes.iter().find(|(r, _)| r.path.is_same_as(&found.0.path)) {
+            faults.push(
+                Fault::new(
+                    found.1,
+                    format!(
+                        "`{}` matches the same paths as `{}`, which goes to `{}`",
+                        found.0.path, other.path, other.component
+                    ),
+                )
+                .help("remove one of the two"),
+            );
+            continue;
+        }
+        routes.push(found);
+    }
+    routes
+}
+
+fn read_route(
+    mut table: Table<'_>,
+    components: &BTreeMap<Name, FoundComponent>,
+    faults: &mut Vec<Fault>,
+) -> Option<(Route, Range<usize>)> {
+    let span = table.span.clone();
+    let mut required = |key: &'static str, example: &str, faults: &mut Vec<Fault>| {
+        let Some(value) = table.get(key) else {
+            faults.push(
+                Fault::new(span.clone(), format!("the route has no {key}"))
+                    .help(format!("write: {example}")),
+            );
+            return None;
+        };
+        Some((raw::string(value, example, faults)?, value.span()))
+    };
+    let path = required("path", r#"path = "/...""#, faults);
+    let component = required("component", r#"component = "cart""#, faults);
+    table.finish(faults);
+
+    let component =
+        component.and_then(|(text, span)| read_component_name(text, span, components, faults));
+    let (path, path_span) = path?;
+    let path = crate::PathPattern::parse(path)
+        .map_err(|error| {
+            faults.push(
+                Fault::new(path_span.clone(), format!("`{path}`: {error}"))
+                    .help(r#"write: path = "/cart", "/cart/:id" or "/cart/...""#),
+            );
+        })
+        .ok()?;
+    Some((Route { path, component: component? }, path_span))
+}
+
+fn read_component_name(
+    text: &str,
+    span: Range<usize>,
+    components: &BTreeMap<Name, FoundComponent>,
+    faults: &mut Vec<Fault>,
+) -> Option<Name> {
+    if let Some((name, _)) = components.get_key_value(text) {
+        return Some(name.clone());
+    }
+    let nearest = components
+        .keys()
+        .min_by_key(|name| strsim::damerau_levenshtein(text, name.as_str()));
+    let help = match nearest {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => format!("write: {COMPONENT_EXAMPLE}"),
+    };
+    faults.push(Fault::new(span, format!("no component is called `{text}`")).help(help));
+    None
+}
+
+/// An app of one component that names no route answers every path.
+fn default_route(
+    components: &BTreeMap<Name, FoundComponent>,
+    faults: &mut Vec<Fault>,
+) -> FoundRoutes {
+    let mut names = components.keys();
+    match (names.next(), names.next()) {
+        (Some(only), None) => {
+            vec![(Route { path: PathPattern::everything(), component: only.clone() }, 0..0)]
+        }
+        (Some(_), Some(_)) => {
+            faults.push(
+                Fault::new(0..0, "the app has several components and no route")
+                    .help(format!("write: {ROUTE_EXAMPLE}")),
+            );
+            Vec::new()
+        }
+        (None, _) => Vec::new(),
+    }
+}
+
+fn check_every_component_is_reached(
+    components: &BTreeMap<Name, FoundComponent>,
+    routes: &FoundRoutes,
+    faults: &mut Vec<Fault>,
+) {
+    if routes.is_empty() {
+        return; // Said already.
+    }
+    for (name, found) in components {
+        if !routes.iter().any(|(route, _)| route.component == *name) {
+            faults.push(
+                Fault::new(found.span.clone(), format!("no route leads to component `{name}`"))
+                    .help(format!("write: [[http]]\npath = \"/{name}/...\"\ncomponent = \"{name}\"")),
+            );
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The app manifest, `dhow.toml`: from text to a checked [`App`].
+//!
+//! Everything here is pure: no files are opened, no environment is read, no time passes.
+//! [`App::parse`] either returns an app in which every name resolves, every limit is within
+//! bounds and every route can be reached, or [`Faults`] with every fault found, each with its
+//! place in the text and what to write instead.
+
+mod app;
+mod fault;
+mod grants;
+mod limits;
+mod name;
+mod raw;
+mod route;
+
+pub use app::{App, Build, Component};
+pub use fault::{Fault, Faults, Position};
+pub use grants::{Environment, Grants, HostPattern, Origin, OriginError, Scheme};
+pub use limits::{Limits, LimitsError, MemorySize};
+pub use name::{Name, NameError};
+pub use route::{PathPattern, PathPatternError, Route, Segment};

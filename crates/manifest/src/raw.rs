@@ -1,0 +1,152 @@
+//! The manifest's TOML, read key by key. Every key that is asked for becomes known; what is left
+//! when a table is finished is a fault.
+
+use std::ops::Range;
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use crate::Fault;
+
+pub(crate) type Value<'a> = &'a Spanned<DeValue<'a>>;
+
+/// Keys that the design knows and this version does not serve yet.
+const NOT_YET: [(&str, &str); 9] = [
+    ("uses", "calls between the components of an app"),
+    ("middleware", "middleware"),
+    ("schedule", "schedules"),
+    ("keyvalue", "key-value stores"),
+    ("sql", "SQL databases"),
+    ("blob", "blob stores"),
+    ("secrets", "secrets"),
+    ("sockets", "sockets"),
+    ("files", "files"),
+];
+
+/// Keys that people bring along from other tools, and what they are called here.
+const OTHER_NAMES: [(&str, &str); 12] = [
+    ("wasm", "source"),
+    ("path", "source"),
+    ("module", "source"),
+    ("components", "component"),
+    ("route", "path"),
+    ("routes", "http"),
+    ("trigger", "http"),
+    ("allowed_outbound_hosts", "grants.http"),
+    ("environment", "grants.env"),
+    ("variables", "grants.env"),
+    ("timeout", "time"),
+    ("max_memory", "memory"),
+];
+
+/// One table, with the faults that reading it found.
+pub(crate) struct Table<'a> {
+    entries: &'a DeTable<'a>,
+    pub(crate) span: Range<usize>,
+    known: Vec<&'static str>,
+    what: &'static str,
+}
+
+impl<'a> Table<'a> {
+    pub(crate) fn new(entries: &'a DeTable<'a>, span: Range<usize>, what: &'static str) -> Self {
+        Self { entries, span, known: Vec::new(), what }
+    }
+
+    /// The value of `key`, which is known from here on.
+    pub(crate) fn get(&mut self, key: &'static str) -> Option<Value<'a>> {
+        self.known.push(key);
+        self.entries.get(key)
+    }
+
+    /// Every key that was not asked for is a fault.
+    pub(crate) fn finish(self, faults: &mut Vec<Fault>) {
+        for key in self.entries.keys() {
+            let name: &str = key.get_ref();
+            if !self.known.contains(&name) {
+                faults.push(self.unknown(name, key.span()));
+            }
+        }
+    }
+
+    fn unknown(&self, name: &str, span: Range<usize>) -> Fault {
+        if let Some((_, feature)) = NOT_YET.iter().find(|(key, _)| *key == name) {
+            return Fault::new(
+                span,
+                format!("`{name}`: this version of Dhow does not serve {feature} yet"),
+            )
+            .help("remove it");
+        }
+        let fault = Fault::new(span, format!("unknown key `{name}` in {}", self.what));
+        let renamed = OTHER_NAMES.iter().find(|(other, ours)| {
+            *other == name && self.known.iter().any(|known| ours.starts_with(known))
+        });
+        let nearest = || strsim_nearest(name, &self.known);
+        match renamed.map(|(_, ours)| *ours).or_else(nearest) {
+            Some(suggestion) => fault.help(format!("did you mean `{suggestion}`?")),
+            None => fault.help(format!("known here: {}", self.known.join(", "))),
+        }
+    }
+}
+
+/// The known key that `name` is most likely a misspelling of.
+fn strsim_nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
+    let (distance, nearest) = known
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(&name.to_lowercase(), known), *known))
+        .min()?;
+    (distance * 3 <= name.len().max(3)).then_some(nearest)
+}
+
+/// `value` as a string, or a fault that shows how it would be written.
+pub(crate) fn string<'a>(
+    value: Value<'a>,
+    example: &str,
+    faults: &mut Vec<Fault>,
+) -> Option<&'a str> {
+    let text = value.get_ref().as_str();
+    if text.is_none() {
+        faults.push(wrong_type(value, "a string", example));
+    }
+    text
+}
+
+/// `value` as a table.
+pub(crate) fn table<'a>(
+    value: Value<'a>,
+    what: &'static str,
+    example: &str,
+    faults: &mut Vec<Fault>,
+) -> Option<Table<'a>> {
+    let Some(entries) = value.get_ref().as_table() else {
+        faults.push(wrong_type(value, "a table", example));
+        return None;
+    };
+    Some(Table::new(entries, value.span(), what))
+}
+
+/// `value` as strings, each with its place.
+pub(crate) fn strings<'a>(
+    value: Value<'a>,
+    example: &str,
+    faults: &mut Vec<Fault>,
+) -> Vec<(&'a str, Range<usize>)> {
+    let Some(array) = value.get_ref().as_array() else {
+        faults.push(wrong_type(value, "an array of strings", example));
+        return Vec::new();
+    };
+    array
+        .iter()
+        .filter_map(|element| Some((string(element, example, faults)?, element.span())))
+        .collect()
+}
+
+pub(crate) fn wrong_type(value: Value<'_>, wanted: &str, example: &str) -> Fault {
+    let article = match value.get_ref().type_str() {
+        kind @ ("array" | "integer") => format!("an {kind}"),
+        kind => format!("a {kind}"),
+    };
+    Fault::new(value.span(), format!("expected {wanted}, found {article}"))
+        .help(format!("write: {example}"))
+}

@@ -1,0 +1,168 @@
+//! Which paths a component answers.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::Name;
+
+/// An `[[http]]` entry: requests whose path matches go to the component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The pattern that the path of a request is held against.
+    pub path: PathPattern,
+    /// The component that answers.
+    pub component: Name,
+}
+
+/// A pattern for the path of a request:
+///
+/// - `/cart` is that path and no other;
+/// - `/cart/...` is `/cart`, `/cart/` and everything below; `/...` is every path;
+/// - `/cart/:id` is one non-empty segment in the place of `:id`.
+///
+/// Where several match, the more exact one wins: text before `:name` before `...`.
+/// Paths are compared as they were sent, without decoding percent escapes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathPattern {
+    text: String,
+    segments: Vec<Segment>,
+}
+
+/// A part of a [`PathPattern`] between two slashes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Segment {
+    /// This text.
+    Text(String),
+    /// `:name`, one segment of any text.
+    Parameter(String),
+    /// `...`, all that follows. Only ever the last segment.
+    Rest,
+}
+
+impl PathPattern {
+    /// Matches every path.
+    pub fn everything() -> Self {
+        Self { text: "/...".to_owned(), segments: vec![Segment::Rest] }
+    }
+
+    /// Checks `text`.
+    ///
+    /// # Errors
+    /// When it does not begin with `/`, or `...` is not its last segment, or it holds
+    /// characters that no path of a request has.
+    pub fn parse(text: &str) -> Result<Self, PathPatternError> {
+        let rest = text.strip_prefix('/').ok_or(PathPatternError::NoSlash)?;
+        let mut segments = Vec::new();
+        let mut parts = rest.split('/').peekable();
+        while let Some(part) = parts.next() {
+            let is_last = parts.peek().is_none();
+            segments.push(match part {
+                "..." if is_last => Segment::Rest,
+                "..." => return Err(PathPatternError::RestNotLast),
+                "*" | "**" => return Err(PathPatternError::Star),
+                "" if !is_last => return Err(PathPatternError::EmptySegment),
+                part if part.starts_with(':') => parameter(part)?,
+                part => literal(part)?,
+            });
+        }
+        Ok(Self { text: text.to_owned(), segments })
+    }
+
+    /// The pattern as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The segments after the first slash. A pattern that ends in a slash ends in an empty text.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Whether the two match the very same paths: parameters may differ in name.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.segments.len() == other.segments.len()
+            && self.segments.iter().zip(&other.segments).all(|pair| match pair {
+                (Segment::Text(one), Segment::Text(two)) => one == two,
+                (Segment::Parameter(_), Segment::Parameter(_)) => true,
+                (Segment::Rest, Segment::Rest) => true,
+                _ => false,
+            })
+    }
+}
+
+fn parameter(part: &str) -> Result<Segment, PathPatternError> {
+    let name = part.trim_start_matches(':');
+    let ok = !name.is_empty()
+        && part.len() == name.len() + 1
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if ok { Ok(Segment::Parameter(name.to_owned())) } else { Err(PathPatternError::Parameter) }
+}
+
+/// RFC 3986, section 3.3: `pchar`.
+fn literal(part: &str) -> Result<Segment, PathPatternError> {
+    let ok = part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%".contains(&b));
+    if ok { Ok(Segment::Text(part.to_owned())) } else { Err(PathPatternError::Character) }
+}
+
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text)
+    }
+}
+
+/// A text that is no [`PathPattern`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "each is its message")]
+pub enum PathPatternError {
+    #[error("a path begins with `/`")]
+    NoSlash,
+    #[error("`...` stands for all that follows, so it can only come last")]
+    RestNotLast,
+    #[error("`*` is no wildcard here: write `:name` for one segment, `...` for all that follows")]
+    Star,
+    #[error("a path has no empty segment: `//`")]
+    EmptySegment,
+    #[error("a parameter is `:` and a name of letters, digits, `_` and `-`")]
+    Parameter,
+    #[error("a path holds only the characters of RFC 3986, others percent-encoded; no query")]
+    Character,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        let segments = |text: &str| PathPattern::parse(text).unwrap().segments;
+        assert_eq!(segments("/"), [Segment::Text(String::new())]);
+        assert_eq!(segments("/..."), [Segment::Rest]);
+        assert_eq!(
+            segments("/a/:id/..."),
+            [Segment::Text("a".into()), Segment::Parameter("id".into()), Segment::Rest]
+        );
+        for (bad, error) in [
+            ("", PathPatternError::NoSlash),
+            ("a", PathPatternError::NoSlash),
+            ("/.../a", PathPatternError::RestNotLast),
+            ("/*", PathPatternError::Star),
+            ("//a", PathPatternError::EmptySegment),
+            ("/:", PathPatternError::Parameter),
+            ("/::a", PathPatternError::Parameter),
+            ("/a b", PathPatternError::Character),
+            ("/a?b", PathPatternError::Character),
+            ("/{a}", PathPatternError::Character),
+        ] {
+            assert_eq!(PathPattern::parse(bad), Err(error), "{bad}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_differ_in_parameter_names_are_the_same() {
+        let parse = |text| PathPattern::parse(text).unwrap();
+        assert!(parse("/a/:x").is_same_as(&parse("/a/:y")));
+        assert!(!parse("/a/:x").is_same_as(&parse("/a/x")));
+        assert!(!parse("/a").is_same_as(&parse("/a/")));
+    }
+}

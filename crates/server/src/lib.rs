@@ -1,0 +1,88 @@
+//! The composition root: a host, a listener, and how they end.
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use dhow_capabilities::Capabilities;
+use dhow_engine::{Engine, EngineError, Options};
+use dhow_host::Host;
+use dhow_triggers::http::{HttpTrigger, Settings};
+use thiserror::Error;
+use tokio::{net::TcpListener, sync::watch, time::timeout};
+
+/// Makes the host of this process.
+///
+/// # Errors
+/// When the engine does not run on this machine.
+pub fn host(
+    code_cache: Option<PathBuf>,
+    capabilities: Capabilities,
+) -> Result<Arc<Host>, EngineError> {
+    let engine = Engine::new(&Options { code_cache })?;
+    Ok(Arc::new(Host::new(engine, capabilities)))
+}
+
+/// A server that has its port, and does not answer yet.
+pub struct Server {
+    host: Arc<Host>,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Everything that was under way came to its end.
+    Completely,
+    /// So many invocations were stopped when the time for it was over.
+    Stopped(usize),
+}
+
+impl Server {
+    /// Takes the port at `address`.
+    ///
+    /// # Errors
+    /// When the port is taken, or not for this user.
+    pub async fn bind(host: Arc<Host>, address: SocketAddr) -> Result<Self, BindError> {
+        let error = |source| BindError { address, source };
+        let listener = TcpListener::bind(address).await.map_err(error)?;
+        let address = listener.local_addr().map_err(error)?;
+        Ok(Self { host, listener, address })
+    }
+
+    /// The address with the port that was taken.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `stop` completes, then takes no more requests and lets those under way come
+    /// to their end within `grace`.
+    pub async fn serve(self, stop: impl Future<Output = ()>, grace: Duration) -> Drained {
+        let (stop_sender, stop_receiver) = watch::channel(false);
+        let trigger = HttpTrigger::new(self.host.clone(), self.listener, Settings::default());
+        let mut serving = std::pin::pin!(trigger.serve(stop_receiver));
+        tokio::select! {
+            () = stop => {}
+            () = &mut serving => {}
+        }
+        let _ = stop_sender.send(true);
+        let drain = async {
+            serving.await;
+            self.host.drained().await;
+        };
+        match timeout(grace, drain).await {
+            Ok(()) => Drained::Completely,
+            Err(_) => Drained::Stopped(self.host.invocations()),
+        }
+    }
+}
+
+/// The port can't be had.
+#[derive(Debug, Error)]
+#[error("can't listen on {address}: {source}")]
+pub struct BindError {
+    /// The address that was asked for.
+    pub address: SocketAddr,
+    /// Why.
+    #[source]
+    pub source: io::Error,
+}

@@ -1,0 +1,109 @@
+//! Accepting connections, as many as there may be.
+
+use std::{io, sync::Arc, time::Duration};
+
+use dhow_host::Host;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    time::sleep,
+};
+use tokio_util::task::TaskTracker;
+
+use super::connection;
+
+/// Answers HTTP requests that come to one listener.
+pub struct HttpTrigger {
+    host: Arc<Host>,
+    listener: TcpListener,
+    settings: Settings,
+}
+
+/// The bounds of the connections.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Connections at the same time; more wait in the system's backlog.
+    pub max_connections: usize,
+    /// From the first byte of a request to the end of its headers, and from the opening of a
+    /// connection to its first request.
+    pub header_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            // Half of the usual limit of open files (1,024 soft, raised by most service managers)
+            // would be too few for a server, and each idle connection costs about 10 KiB.
+            max_connections: 10_000,
+            // What a client on a bad line needs at most.
+            header_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How long to wait when the process has no more descriptors or memory: as long as it takes some
+/// requests to end.
+const OUT_OF_RESOURCES_PAUSE: Duration = Duration::from_millis(100);
+
+impl HttpTrigger {
+    /// Will answer on `listener` with what is live on `host`.
+    pub fn new(host: Arc<Host>, listener: TcpListener, settings: Settings) -> Self {
+        Self { host, listener, settings }
+    }
+
+    /// Serves until `stop` is true, then lets every request that has begun come to its end.
+    pub async fn serve(self, mut stop: watch::Receiver<bool>) {
+        let connections = TaskTracker::new();
+        let permits = Arc::new(Semaphore::new(self.settings.max_connections));
+        let accepted = async {
+            // The semaphore is never closed.
+            while let Ok(permit) = permits.clone().acquire_owned().await {
+                let stream = accept(&self.listener).await;
+                let connection = connection::serve(
+                    stream,
+                    self.host.clone(),
+                    self.settings,
+                    stop.clone(),
+                );
+                connections.spawn(async move {
+                    connection.await;
+                    drop(permit);
+                });
+            }
+        };
+        let mut stopped = stop.clone();
+        tokio::select! {
+            () = accepted => {}
+            _ = stopped.wait_for(|stop| *stop) => {}
+        }
+        drop(self.listener);
+        stop.mark_unchanged();
+        connections.close();
+        connections.wait().await;
+    }
+}
+
+/// The next connection. Errors are those of one connection that is gone already, or of a process
+/// that is out of descriptors, which must not be tried again in a busy loop (RUSTSEC-2024-0376).
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::error!(%error, "no connection can be accepted");
+                sleep(OUT_OF_RESOURCES_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,10 @@
+//! HTTP requests: accept -> connection -> route -> [`Host::dispatch`](dhow_host::Host::dispatch),
+//! and back through respond.
+
+mod accept;
+mod access_log;
+mod connection;
+mod respond;
+mod route;
+
+pub use accept::{HttpTrigger, Settings};

@@ -1,0 +1,151 @@
+//! From an outcome to a response: the one table of statuses, and the line in the log.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use dhow_host::{CallError, Failure, RequestId, ResponseBody};
+use dhow_manifest::Name;
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
+use http_body_util::{Either, Full};
+use thiserror::Error;
+
+use super::{access_log::{Logged, Record}, route::Refusal};
+
+/// The body of a response: the guest's, or a line of our own.
+pub(super) type Body = Logged<Either<ResponseBody, Full<Bytes>>>;
+
+/// Why a request has no response of a guest's.
+#[derive(Debug, Error)]
+pub(super) enum Problem {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+/// What a client is told of a problem: a status and a few words. The detail goes to the log, where
+/// the request's id leads to it.
+struct Public {
+    status: StatusCode,
+    text: &'static str,
+    /// Whether the guest or its manifest is to blame, rather than the client.
+    is_fault: bool,
+}
+
+impl Problem {
+    fn public(&self) -> Public {
+        let refused = |status, text| Public { status, text, is_fault: false };
+        let failed = |status, text| Public { status, text, is_fault: true };
+        match self {
+            Self::Refused(Refusal::NoRoute) => refused(StatusCode::NOT_FOUND, "not found"),
+            Self::Refused(Refusal::NoApp) => {
+                refused(StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+            }
+            Self::Refused(Refusal::BadHost | Refusal::HostMismatch) => {
+                refused(StatusCode::BAD_REQUEST, "bad request")
+            }
+            Self::Refused(Refusal::Method) => {
+                refused(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
+            }
+            Self::Failed(Failure::Busy(_)) => {
+                failed(StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+            }
+            Self::Failed(Failure::Call(error)) => match error {
+                CallError::Deadline(_) => failed(StatusCode::GATEWAY_TIMEOUT, "timed out"),
+                CallError::Failed(_)
+                | CallError::Memory { .. }
+                | CallError::NoResponse
+                | CallError::ErrorCode(_) => {
+                    failed(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+                }
+            },
+        }
+    }
+
+    fn retry_after(&self) -> Option<HeaderValue> {
+        matches!(self, Self::Failed(Failure::Busy(_))).then_some(HeaderValue::from_static("1"))
+    }
+}
+
+/// A request and what will be answered.
+pub(super) struct Exchange {
+    id: RequestId,
+    is_head: bool,
+    record: Record,
+}
+
+impl Exchange {
+    pub(super) fn begin<B>(request: &Request<B>) -> Self {
+        let id = RequestId::next();
+        Self {
+            id,
+            is_head: request.method() == Method::HEAD,
+            record: Record::new(id, Instant::now(), request),
+        }
+    }
+
+    pub(super) fn id(&self) -> RequestId {
+        self.id
+    }
+
+    pub(super) fn respond(
+        mut self,
+        component: Option<Name>,
+        outcome: Result<Response<ResponseBody>, Problem>,
+    ) -> Response<Body> {
+        self.record.component = component;
+        let response = match outcome {
+            Ok(response) => self.guest_response(response),
+            Err(problem) => self.problem_response(&problem),
+        };
+        self.record.status = response.status();
+        response.map(|body| Logged::new(body, self.record))
+    }
+
+    fn guest_response(
+        &self,
+        response: Response<ResponseBody>,
+    ) -> Response<Either<ResponseBody, Full<Bytes>>> {
+        let status = response.status();
+        // RFC 9110, sections 6.4.1 and 15: no content follows, so nobody will read the body.
+        let has_no_content = self.is_head
+            || status.is_informational()
+            || status == StatusCode::NO_CONTENT
+            || status == StatusCode::NOT_MODIFIED;
+        let (parts, body) = response.into_parts();
+        let body = if has_no_content {
+            body.discard();
+            Either::Right(Full::default())
+        } else {
+            Either::Left(body)
+        };
+        Response::from_parts(parts, body)
+    }
+
+    fn problem_response(
+        &self,
+        problem: &Problem,
+    ) -> Response<Either<ResponseBody, Full<Bytes>>> {
+        let Public { status, text, is_fault } = problem.public();
+        let id = self.id;
+        if is_fault {
+            let component = self.record.component.as_ref().map(Name::as_str);
+            tracing::error!(component, %id, "{problem}");
+        }
+        let text = if self.is_head { String::new() } else { format!("{text} (request {id})\n") };
+        let mut response = Response::new(Either::Right(Full::from(text)));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+            headers.insert("x-request-id", id);
+        }
+        if let Some(value) = problem.retry_after() {
+            headers.insert(RETRY_AFTER, value);
+        }
+        response
+    }
+}

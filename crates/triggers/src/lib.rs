@@ -1,0 +1,3 @@
+//! What starts an invocation: HTTP requests.
+
+pub mod http;
