@@ -1,1 +1,8 @@
-//! rig
+//! The rig: starts the real binary with real guests, and talks to it over real sockets.
+
+pub mod client;
+pub mod guests;
+mod process;
+pub mod upstream;
+
+pub use process::{Dhow, Finished, Up, dhow, write_manifest};

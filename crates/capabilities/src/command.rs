@@ -41,11 +41,9 @@ pub(crate) fn open(
     wasi.inherit_stdio().args(&grants.arguments).envs(&grants.environment);
     for folder in &grants.folders {
         let permissions = if folder.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
-        wasi.preopened_dir(&folder.host, &folder.guest, permissions)
-            .map_err(|error| OpenFolderError {
-                folder: folder.host.clone(),
-                reason: error.root_cause().to_string(),
-            })?;
+        wasi.preopened_dir(&folder.host, &folder.guest, permissions).map_err(|error| {
+            OpenFolderError { folder: folder.host.clone(), reason: error.root_cause().to_string() }
+        })?;
     }
     Ok(())
 }

@@ -46,10 +46,8 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<CheckedAddr>, EgressError>
     if let Ok(address) = bare.parse::<IpAddr>() {
         return Ok(vec![CheckedAddr(SocketAddr::new(address, port))]);
     }
-    let found: Vec<_> = tokio::net::lookup_host((host, port))
-        .await
-        .map_err(|_| EgressError::NotFound)?
-        .collect();
+    let found: Vec<_> =
+        tokio::net::lookup_host((host, port)).await.map_err(|_| EgressError::NotFound)?.collect();
     let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     let is_local = name == "localhost" || name.ends_with(".localhost");
     let allowed = |address: &SocketAddr| match address.ip().to_canonical() {

@@ -84,10 +84,11 @@ pub(crate) enum Format {
 }
 
 fn listen(text: &str) -> Result<SocketAddr, String> {
-    let with_host = match text.strip_prefix(':').or_else(|| text.parse::<u16>().is_ok().then_some(text)) {
-        Some(port) => format!("127.0.0.1:{port}"),
-        None => text.replacen("localhost:", "127.0.0.1:", 1),
-    };
+    let with_host =
+        match text.strip_prefix(':').or_else(|| text.parse::<u16>().is_ok().then_some(text)) {
+            Some(port) => format!("127.0.0.1:{port}"),
+            None => text.replacen("localhost:", "127.0.0.1:", 1),
+        };
     with_host.parse().map_err(|_| "write an address and a port: 127.0.0.1:3000".to_owned())
 }
 

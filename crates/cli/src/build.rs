@@ -44,9 +44,9 @@ fn run(folder: &Path, name: &Name, build: &Build) -> Result<(), CliError> {
     if status.success() {
         return Ok(());
     }
-    let help = command.contains("wasm32-wasip2").then(|| {
-        "where the target is missing: rustup target add wasm32-wasip2".to_owned()
-    });
+    let help = command
+        .contains("wasm32-wasip2")
+        .then(|| "where the target is missing: rustup target add wasm32-wasip2".to_owned());
     Err(CliError::build(format!("the build of `{name}` failed: {command}: {status}"), help))
 }
 

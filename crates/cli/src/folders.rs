@@ -6,7 +6,8 @@ use std::path::PathBuf;
 /// `~/.cache`); none where neither is known.
 #[expect(clippy::disallowed_methods, reason = "the host's own folders")]
 pub(crate) fn code_cache() -> Option<PathBuf> {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute =
+        |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
     Some(cache.join("dhow").join("code"))
 }

@@ -65,10 +65,7 @@ struct Import {
 impl Report {
     fn new(artifact: &Artifact, description: Description) -> Self {
         let tools = |producers: Vec<Producer>| {
-            producers
-                .into_iter()
-                .map(|Producer { name, version }| Tool { name, version })
-                .collect()
+            producers.into_iter().map(|Producer { name, version }| Tool { name, version }).collect()
         };
         let imports = description.imports.into_iter().map(|name| {
             let served = is_served(&name);
@@ -98,11 +95,14 @@ impl Report {
         field("digest", &self.digest);
         field("language", &list(&self.languages));
         field("made by", &list(&self.tools));
-        field("runs as", &if self.runs_as.is_empty() {
-            "nothing that Dhow knows".to_owned()
-        } else {
-            self.runs_as.join(", ")
-        });
+        field(
+            "runs as",
+            &if self.runs_as.is_empty() {
+                "nothing that Dhow knows".to_owned()
+            } else {
+                self.runs_as.join(", ")
+            },
+        );
         let _ = writeln!(text, "\nimports");
         for Import { name, served, nearest } in &self.imports {
             let note = match (served, nearest) {

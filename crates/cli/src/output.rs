@@ -3,15 +3,25 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place that prints")]
 
-use std::{fmt::Display, io::Write as _};
+use std::{fmt::Display, io::Write as _, time::SystemTime};
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Renderer, Snippet};
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use dhow_capabilities::{GuestOutput, Stream};
 use dhow_manifest::{Fault, Faults, Name};
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt;
+use tracing::{
+    Level,
+    field::{Field, Visit},
+    level_filters::LevelFilter,
+};
+use tracing_subscriber::{
+    filter::Targets,
+    fmt::{self, FmtContext, FormatEvent, FormatFields, format::Writer},
+    layer::SubscriberExt as _,
+    registry::LookupSpan,
+    util::SubscriberInitExt as _,
+};
 
 use crate::error::{CliError, Message};
 
@@ -67,9 +77,9 @@ fn report<'a>(faults: &'a Faults, fault: &'a Fault) -> Vec<Group<'a>> {
     let snippet = Snippet::source(faults.text())
         .path(faults.file())
         .annotation(AnnotationKind::Primary.span(fault.span.clone()));
-    let group = Level::ERROR.primary_title(&*fault.message).element(snippet);
+    let group = annotate_snippets::Level::ERROR.primary_title(&*fault.message).element(snippet);
     vec![match &fault.help {
-        Some(help) => group.element(Level::HELP.message(&**help)),
+        Some(help) => group.element(annotate_snippets::Level::HELP.message(&**help)),
         None => group,
     }]
 }
@@ -81,21 +91,75 @@ pub(crate) fn init_log(verbose: bool, quiet: bool) {
         (_, true) => LevelFilter::WARN,
         _ => LevelFilter::INFO,
     };
-    let colours = AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     // Other crates' chatter is for those who work on them.
-    let ours = tracing_subscriber::filter::Targets::new()
-        .with_default(LevelFilter::WARN)
-        .with_targets(
-            ["dhow_capabilities", "dhow_engine", "dhow_host", "dhow_server", "dhow_triggers"]
-                .map(|target| (target, level)),
-        );
-    use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
-    let lines = fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(colours)
-        .with_target(false)
-        .compact();
+    let ours = Targets::new().with_default(LevelFilter::ERROR).with_targets(
+        ["dhow_capabilities", "dhow_engine", "dhow_host", "dhow_server", "dhow_triggers"]
+            .map(|target| (target, level)),
+    );
+    let colours = AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colours).event_format(LogLine);
     tracing_subscriber::registry().with(ours).with(lines).init();
+}
+
+/// `17:04:05.123 ERROR hello 192d9e8b9d386ba8 timed out`: time (UTC), level, the component and
+/// the id of the request where there are any, then the message, which may have several lines.
+struct LogLine;
+
+impl<S, N> FormatEvent<S, N> for LogLine
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &tracing::Event<'_>,
+    ) -> std::fmt::Result {
+        let level = *event.metadata().level();
+        let style = match level {
+            Level::ERROR => ERROR,
+            Level::WARN => AnsiColor::Yellow.on_default().bold(),
+            _ => Style::new(),
+        };
+        let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        let time = time.get("2026-11-22T".len()..).unwrap_or(&time).trim_end_matches('Z');
+        if writer.has_ansi_escapes() {
+            write!(writer, "{time} {style}{level:<5}{style:#}")?;
+        } else {
+            write!(writer, "{time} {level:<5}")?;
+        }
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        for text in [&fields.component, &fields.id, &fields.message, &fields.others] {
+            if !text.is_empty() {
+                write!(writer, " {text}")?;
+            }
+        }
+        writeln!(writer)
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    component: String,
+    id: String,
+    message: String,
+    others: String,
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        match field.name() {
+            "component" => self.component = format!("{value:?}"),
+            "id" => self.id = format!("{value:?}"),
+            "message" => self.message = format!("{value:?}"),
+            name => {
+                let separator = if self.others.is_empty() { "" } else { " " };
+                self.others.push_str(&format!("{separator}{name}={value:?}"));
+            }
+        }
+    }
 }
 
 /// Prints what guests write, with the component's name before each line.
@@ -106,8 +170,7 @@ impl GuestOutput for PrefixedOutput {
         let text = String::from_utf8_lossy(line);
         match stream {
             Stream::Stdout => {
-                let _ =
-                    writeln!(anstream::stdout(), "{GUEST}{component} |{GUEST:#} {text}");
+                let _ = writeln!(anstream::stdout(), "{GUEST}{component} |{GUEST:#} {text}");
             }
             Stream::Stderr => {
                 let _ = writeln!(

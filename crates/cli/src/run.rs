@@ -10,8 +10,7 @@ use crate::{app::component_name, args::RunArgs, error::CliError, folders, output
 pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let artifact = Artifact::read(&args.component)?;
     let name = component_name(&args.component);
-    let capabilities =
-        Capabilities::new(Arc::new(PrefixedOutput), folders::environment_variable);
+    let capabilities = Capabilities::new(Arc::new(PrefixedOutput), folders::environment_variable);
     let host = dhow_server::host(folders::code_cache(), capabilities)
         .map_err(|error| CliError::failure(error.to_string()))?;
     let command = host.link_command(&name, &artifact)?;
@@ -24,10 +23,8 @@ pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         http: args.http,
         memory_limit: args.memory,
     };
-    let exit = host
-        .run(&command, &grants)
-        .await
-        .map_err(|error| CliError::failure(error.to_string()))?;
+    let exit =
+        host.run(&command, &grants).await.map_err(|error| CliError::failure(error.to_string()))?;
     // What does not fit into an exit code is a failure all the same.
     Ok(u8::try_from(exit.0).map_or(ExitCode::FAILURE, ExitCode::from))
 }

@@ -26,8 +26,7 @@ pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
         build::build(&local)?;
     }
     let artifacts = local.artifacts()?;
-    let capabilities =
-        Capabilities::new(Arc::new(PrefixedOutput), folders::environment_variable);
+    let capabilities = Capabilities::new(Arc::new(PrefixedOutput), folders::environment_variable);
     let host = dhow_server::host(folders::code_cache(), capabilities)
         .map_err(|error| CliError::failure(error.to_string()))?;
     let linked = host.link(local.app, &artifacts)?;
@@ -66,9 +65,8 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Self, CliError> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| CliError::failure(format!("no signals: {error}")))
-        };
+        let listen =
+            |kind| signal(kind).map_err(|error| CliError::failure(format!("no signals: {error}")));
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
@@ -87,7 +85,9 @@ fn bind_error(error: BindError) -> CliError {
     let port = error.address.port();
     let help = match error.source.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("port {port} is in use; take another: --listen 127.0.0.1:0 for any that is free")
+            format!(
+                "port {port} is in use; take another: --listen 127.0.0.1:0 for any that is free"
+            )
         }
         io::ErrorKind::PermissionDenied => format!(
             "port {port} is not for this user; take one above 1023: --listen 127.0.0.1:3000"

@@ -104,7 +104,10 @@ impl ResponseBody {
         };
         let time = self.time;
         let on_failure = self.on_failure.take();
-        #[expect(clippy::disallowed_methods, reason = "bounded in time; the instance's guard counts it")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "bounded in time; the instance's guard counts it"
+        )]
         runtime.spawn(async move {
             let result = timeout(time, work).await.unwrap_or(Err(CallError::Deadline(time)));
             if let (Err(error), Some(on_failure)) = (result, on_failure) {

@@ -131,9 +131,8 @@ fn read_or_make_key(folder: &Path) -> Result<[u8; KEY_BYTES], OpenError> {
     let mut key = [0; KEY_BYTES];
     getrandom::fill(&mut key).map_err(|error| OpenError::Random(error.to_string()))?;
     // Linked into place, so that of two processes that start together one wins whole.
-    let mut file = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o600))
-        .tempfile_in(folder)?;
+    let mut file =
+        tempfile::Builder::new().permissions(Permissions::from_mode(0o600)).tempfile_in(folder)?;
     file.write_all(&key)?;
     match file.persist_noclobber(&path) {
         Ok(_) => Ok(key),

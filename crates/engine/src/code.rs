@@ -64,9 +64,9 @@ impl Code {
     /// Whether it exports `interface` in a version that begins with `version`.
     pub(crate) fn exports_version(&self, interface: &str, version: &str) -> bool {
         self.exports.iter().any(|export| {
-            export.split_once('@').is_some_and(|(name, exported)| {
-                name == interface && exported.starts_with(version)
-            })
+            export
+                .split_once('@')
+                .is_some_and(|(name, exported)| name == interface && exported.starts_with(version))
         })
     }
 }

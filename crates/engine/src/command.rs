@@ -63,7 +63,9 @@ impl<T: InstanceState> CommandEntry<T> {
             Pre::P3(pre) => {
                 let command = pre.instantiate_async(&mut *store).await?;
                 store
-                    .run_concurrent(async |accessor| command.wasi_cli_run().call_run(accessor).await)
+                    .run_concurrent(async |accessor| {
+                        command.wasi_cli_run().call_run(accessor).await
+                    })
                     .await?
             }
         }

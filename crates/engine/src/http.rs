@@ -1,6 +1,7 @@
 //! Calling a component's HTTP handler, of WASI 0.2 or 0.3, in an instance of its own.
 
 use std::{
+    fmt,
     future::{self, poll_fn},
     pin::Pin,
     sync::Arc,
@@ -11,7 +12,7 @@ use std::{
 use futures_util::FutureExt as _;
 use thiserror::Error;
 use tokio::time::sleep;
-use wasmtime::{AsContextMut, Store, component::Linker};
+use wasmtime::{AsContextMut, Store, WasmBacktrace, component::Linker};
 use wasmtime_wasi_http::{
     WasiBody,
     handler::{Prepared, ProxyPre},
@@ -138,11 +139,11 @@ impl HttpCall {
 /// Why a guest did not do what it was called for.
 #[derive(Debug, Error)]
 pub enum CallError {
-    /// It trapped, or its instance could not be made. Shows the trap's backtrace.
-    #[error("{0:?}")]
+    /// It trapped, or its instance could not be made. Shows the guest's backtrace.
+    #[error("{}", Explained(.0))]
     Failed(wasmtime::Error),
     /// The same, after it had been refused memory.
-    #[error("memory limit of {limit} bytes reached, {wanted} wanted: {error:?}")]
+    #[error("memory limit of {limit} bytes reached, {wanted} wanted: {}", Explained(.error))]
     Memory {
         /// What it may use, in bytes.
         limit: usize,
@@ -160,6 +161,28 @@ pub enum CallError {
     /// It answered with an error code of `wasi:http`.
     #[error("the handler returned the error {0}")]
     ErrorCode(String),
+}
+
+/// The reason first, then what it is about, then the guest's backtrace. Not the host's, which
+/// wasmtime shows as well where `RUST_BACKTRACE` is set.
+struct Explained<'a>(&'a wasmtime::Error);
+
+impl fmt::Display for Explained<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(error) = self;
+        write!(f, "{}", error.root_cause())?;
+        let backtrace = error.downcast_ref::<WasmBacktrace>();
+        let is_backtrace = |text: &str| text.starts_with("error while executing at wasm backtrace");
+        for context in error.chain().map(ToString::to_string).filter(|text| !is_backtrace(text)) {
+            if context != error.root_cause().to_string() {
+                write!(f, ": {context}")?;
+            }
+        }
+        match backtrace {
+            Some(backtrace) => write!(f, "\nwasm backtrace:\n{backtrace}"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl CallError {

@@ -21,9 +21,7 @@ impl Host {
         name: &Name,
         artifact: &Artifact,
     ) -> Result<LinkedCommand, LinkFaults> {
-        let code = self
-            .load(name, artifact)
-            .map_err(|fault| LinkFaults::from(vec![fault]))?;
+        let code = self.load(name, artifact).map_err(|fault| LinkFaults::from(vec![fault]))?;
         let entry = CommandEntry::new(&self.linker, &code);
         entry_or_faults(name, &code, entry, |component, exports| LinkFault::NoCommand {
             component,

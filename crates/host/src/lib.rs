@@ -7,9 +7,9 @@ mod live;
 mod router;
 
 pub use command::{LinkedCommand, RunError};
+pub use dhow_engine::{Body, CallError, ResponseBody};
 pub use dispatch::{Failure, Invocation, RequestId};
 pub use link::{LinkFault, LinkFaults, LinkedApp, LinkedComponent};
-pub use dhow_engine::{Body, CallError, ResponseBody};
 pub use live::{LiveApp, LiveComponent};
 
 use arc_swap::ArcSwapOption;

@@ -73,12 +73,13 @@ impl Host {
         artifact: &Artifact,
     ) -> Result<LinkedComponent, Vec<LinkFault>> {
         let mut faults = Vec::new();
-        let granted = self.capabilities.grant(name, component).map_err(|missing| {
-            faults.extend(missing.into_iter().map(|variable| LinkFault::MissingVariable {
-                component: name.clone(),
-                variable,
-            }));
-        });
+        let granted =
+            self.capabilities.grant(name, component).map_err(|missing| {
+                faults.extend(missing.into_iter().map(|variable| LinkFault::MissingVariable {
+                    component: name.clone(),
+                    variable,
+                }));
+            });
         let entry = match self.load(name, artifact) {
             Ok(code) => {
                 let entry = HttpEntry::new(&self.linker, &code);
@@ -91,12 +92,9 @@ impl Host {
         }
         .map_err(|found| faults.extend(found));
         match (granted, entry) {
-            (Ok(granted), Ok(entry)) => Ok(LinkedComponent {
-                name: name.clone(),
-                entry,
-                granted,
-                limits: component.limits,
-            }),
+            (Ok(granted), Ok(entry)) => {
+                Ok(LinkedComponent { name: name.clone(), entry, granted, limits: component.limits })
+            }
             _ => Err(faults),
         }
     }

@@ -15,13 +15,18 @@ impl Router {
         components: impl Iterator<Item = &'a Name> + Clone,
     ) -> Result<Self, String> {
         let mut router = matchit::Router::new();
+        let mut bare = Vec::new();
         for Route { path, component } in routes {
             let Some(index) = components.clone().position(|name| name == component) else {
                 return Err(format!("`{path}` leads to `{component}`, which does not exist"));
             };
-            for text in matchit_paths(path) {
-                router.insert(text, index).map_err(|error| format!("`{path}`: {error}"))?;
-            }
+            let paths = MatchitPaths::of(path);
+            router.insert(paths.pattern, index).map_err(|error| format!("`{path}`: {error}"))?;
+            bare.extend(paths.bare.into_iter().map(|bare| (bare, index)));
+        }
+        for (path, index) in bare {
+            // Where a route of its own leads there, that is the more exact one.
+            let _ = router.insert(path, index);
         }
         Ok(Self(router))
     }
@@ -31,25 +36,32 @@ impl Router {
     }
 }
 
-/// `pattern` in matchit's syntax. What ends in `...` needs three: matchit's wildcard is never
-/// empty.
-fn matchit_paths(pattern: &PathPattern) -> Vec<String> {
-    let mut text = String::new();
-    for (index, segment) in pattern.segments().iter().enumerate() {
-        match segment {
-            Segment::Text(literal) => {
-                text.push('/');
-                text.push_str(literal);
-            }
-            // Its own name does not matter, and must be the same for all at this place.
-            Segment::Parameter(_) => text.push_str(&format!("/{{p{index}}}")),
-            Segment::Rest if text.is_empty() => return vec!["/".into(), "/{*rest}".into()],
-            Segment::Rest => {
-                return vec![text.clone(), format!("{text}/"), format!("{text}/{{*rest}}")];
+/// A pattern in matchit's syntax.
+struct MatchitPaths {
+    pattern: String,
+    /// What a pattern that ends in `...` matches besides: matchit's wildcard is never empty.
+    bare: Vec<String>,
+}
+
+impl MatchitPaths {
+    fn of(pattern: &PathPattern) -> Self {
+        let mut text = String::new();
+        for (index, segment) in pattern.segments().iter().enumerate() {
+            match segment {
+                Segment::Text(literal) => text.push_str(&format!("/{literal}")),
+                // Its own name does not matter, and must be the same for all at this place.
+                Segment::Parameter(_) => text.push_str(&format!("/{{p{index}}}")),
+                Segment::Rest => {
+                    let pattern = format!("{text}/{{*rest}}");
+                    let with_slash = format!("{text}/");
+                    let bare =
+                        if text.is_empty() { vec![with_slash] } else { vec![text, with_slash] };
+                    return Self { pattern, bare };
+                }
             }
         }
+        Self { pattern: text, bare: Vec::new() }
     }
-    vec![text]
 }
 
 #[cfg(test)]

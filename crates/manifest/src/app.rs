@@ -74,12 +74,8 @@ impl App {
 
     /// The app of a single component without a manifest: no grants, default limits, every path.
     pub fn of_component(name: Name, source: PathBuf) -> Self {
-        let component = Component {
-            source,
-            build: None,
-            grants: Grants::default(),
-            limits: Limits::default(),
-        };
+        let component =
+            Component { source, build: None, grants: Grants::default(), limits: Limits::default() };
         Self {
             routes: vec![Route { path: PathPattern::everything(), component: name.clone() }],
             components: BTreeMap::from([(name.clone(), component)]),
@@ -216,9 +212,7 @@ fn read_component(name: &str, mut table: Table<'_>, faults: &mut Vec<Fault>) -> 
         .map(|table| read_grants(table, faults));
     let limits = table
         .get("limits")
-        .and_then(|value| {
-            raw::table(value, "limits", r#"limits = { memory = "64MiB" }"#, faults)
-        })
+        .and_then(|value| raw::table(value, "limits", r#"limits = { memory = "64MiB" }"#, faults))
         .map(|table| read_limits(table, faults));
     table.finish(faults);
     Some(Component {
@@ -237,11 +231,8 @@ fn read_source(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<PathBuf> {
     }
     if text.contains("://") {
         faults.push(
-            Fault::new(
-                value.span(),
-                "this version of Dhow reads components from local files only",
-            )
-            .help("write the path of a file, relative to this one"),
+            Fault::new(value.span(), "this version of Dhow reads components from local files only")
+                .help("write the path of a file, relative to this one"),
         );
         return None;
     }
@@ -482,9 +473,8 @@ fn read_component_name(
     if let Some((name, _)) = components.get_key_value(text) {
         return Some(name.clone());
     }
-    let nearest = components
-        .keys()
-        .min_by_key(|name| strsim::damerau_levenshtein(text, name.as_str()));
+    let nearest =
+        components.keys().min_by_key(|name| strsim::damerau_levenshtein(text, name.as_str()));
     let help = match nearest {
         Some(name) => format!("did you mean `{name}`?"),
         None => format!("write: {COMPONENT_EXAMPLE}"),
@@ -526,7 +516,9 @@ fn check_every_component_is_reached(
         if !routes.iter().any(|(route, _)| route.component == *name) {
             faults.push(
                 Fault::new(found.span.clone(), format!("no route leads to component `{name}`"))
-                    .help(format!("write: [[http]]\npath = \"/{name}/...\"\ncomponent = \"{name}\"")),
+                    .help(format!(
+                        "write: [[http]]\npath = \"/{name}/...\"\ncomponent = \"{name}\""
+                    )),
             );
         }
     }

@@ -102,10 +102,12 @@ fn producers(bytes: &[u8]) -> Result<(BTreeSet<Producer>, BTreeSet<Producer>), S
             .map_err(|error| error.to_string())?;
         for (field, entries) in producers.iter() {
             let set = if field == "language" { &mut languages } else { &mut tools };
-            set.extend(entries.iter().map(|(name, version)| Producer {
-                name: name.clone(),
-                version: version.clone(),
-            }));
+            set.extend(
+                entries.iter().map(|(name, version)| Producer {
+                    name: name.clone(),
+                    version: version.clone(),
+                }),
+            );
         }
     }
     Ok((languages, tools))

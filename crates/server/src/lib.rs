@@ -71,7 +71,11 @@ impl Server {
         };
         match timeout(grace, drain).await {
             Ok(()) => Drained::Completely,
-            Err(_) => Drained::Stopped(self.host.invocations()),
+            // A client that does not close its connection is no request.
+            Err(_) => match self.host.invocations() {
+                0 => Drained::Completely,
+                count => Drained::Stopped(count),
+            },
         }
     }
 }

@@ -59,12 +59,8 @@ impl HttpTrigger {
             // The semaphore is never closed.
             while let Ok(permit) = permits.clone().acquire_owned().await {
                 let stream = accept(&self.listener).await;
-                let connection = connection::serve(
-                    stream,
-                    self.host.clone(),
-                    self.settings,
-                    stop.clone(),
-                );
+                let connection =
+                    connection::serve(stream, self.host.clone(), self.settings, stop.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(permit);

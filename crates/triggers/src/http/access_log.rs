@@ -11,6 +11,7 @@ use dhow_host::RequestId;
 use dhow_manifest::Name;
 use http::{Method, Request, StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
+use tracing::field::display;
 
 /// What is known of a request and its response.
 pub(super) struct Record {
@@ -82,7 +83,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Logged<B> {
 impl<B: Body> Drop for Logged<B> {
     fn drop(&mut self) {
         let Record { id, start, method, uri, component, status } = &self.record;
-        let component = component.as_ref().map(Name::as_str);
+        let component = component.as_ref().map(display);
         let time = start.elapsed();
         let status = status.as_u16();
         let path = uri.path();

@@ -11,8 +11,12 @@ use http::{
 };
 use http_body_util::{Either, Full};
 use thiserror::Error;
+use tracing::field::display;
 
-use super::{access_log::{Logged, Record}, route::Refusal};
+use super::{
+    access_log::{Logged, Record},
+    route::Refusal,
+};
 
 /// The body of a response: the guest's, or a line of our own.
 pub(super) type Body = Logged<Either<ResponseBody, Full<Bytes>>>;
@@ -125,14 +129,11 @@ impl Exchange {
         Response::from_parts(parts, body)
     }
 
-    fn problem_response(
-        &self,
-        problem: &Problem,
-    ) -> Response<Either<ResponseBody, Full<Bytes>>> {
+    fn problem_response(&self, problem: &Problem) -> Response<Either<ResponseBody, Full<Bytes>>> {
         let Public { status, text, is_fault } = problem.public();
         let id = self.id;
         if is_fault {
-            let component = self.record.component.as_ref().map(Name::as_str);
+            let component = self.record.component.as_ref().map(display);
             tracing::error!(component, %id, "{problem}");
         }
         let text = if self.is_head { String::new() } else { format!("{text} (request {id})\n") };
