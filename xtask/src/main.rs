@@ -1,1 +1,72 @@
-fn main() {}
+//! The project's own tasks: `cargo xtask TASK`.
+
+mod bench;
+mod demo;
+mod guests;
+mod setup;
+mod steps;
+mod tidy;
+
+use std::{env, process::Command};
+
+use anyhow::{Result, bail};
+
+use steps::{Steps, run};
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  demo [--once]    set up, build, and serve examples/hello; with --once do one request and exit
+  test [FILTER]    set up, build, and run every test, or those whose name contains FILTER
+  check            formatting, tidy and clippy
+  tidy             the rules of STYLE.md that a program can check
+  bench [NAME]     measure, in the release profile: startup
+  setup            install what building guests needs
+  guests           build the guests of the tests and the examples";
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    env::set_current_dir(steps::root())?;
+    let mut steps = Steps::default();
+    let result = match words.as_slice() {
+        ["demo"] => demo::serve(&mut steps),
+        ["demo", "--once"] => demo::once(&mut steps),
+        ["test", filter @ ..] => test(&mut steps, filter),
+        ["check"] => check(&mut steps),
+        ["tidy"] => steps.step("tidy", tidy::tidy),
+        ["bench"] | ["bench", "startup"] => bench::startup(&mut steps),
+        ["setup"] => steps.step("setup", setup::setup),
+        ["guests"] => steps.step("guests", guests::build),
+        _ => bail!("{USAGE}"),
+    };
+    steps.print_times();
+    result
+}
+
+fn test(steps: &mut Steps, filter: &[&str]) -> Result<()> {
+    steps.step("setup", setup::setup)?;
+    steps.step("build the guests", guests::build)?;
+    // All members at once, so that dependencies get the same features as under `cargo test`.
+    steps.step("build dhow", build_dhow)?;
+    steps.step("build the tests", || {
+        run(Command::new("cargo").args(["test", "--workspace", "--no-run"]))
+    })?;
+    steps.step("run the tests", || {
+        let mut command = Command::new("cargo");
+        run(command.args(["test", "--workspace", "--no-fail-fast", "--"]).args(filter))
+    })
+}
+
+fn check(steps: &mut Steps) -> Result<()> {
+    steps.step("formatting", || run(Command::new("cargo").args(["fmt", "--all", "--check"])))?;
+    steps.step("tidy", tidy::tidy)?;
+    steps.step("clippy", || {
+        let arguments = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+        run(Command::new("cargo").args(arguments))
+    })
+}
+
+fn build_dhow() -> Result<()> {
+    run(Command::new("cargo").args(["build", "--workspace", "--bin", "dhow"]))
+}

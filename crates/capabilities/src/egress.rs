@@ -88,19 +88,18 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, c, ..] = address.segments();
-    // Global unicast is 2000::/3; within it, what leads elsewhere or nowhere.
-    let special = (a == 0x2001 && b < 0x200) // Teredo, benchmarking, ORCHID.
-        || (a == 0x2001 && b == 0xdb8)
-        || a == 0x2002 // 6to4 carries an IPv4 address.
-        || (a == 0x3fff && b < 0x1000);
-    // NAT64 carries an IPv4 address, which has to be public itself.
-    if (a, b, c) == (0x64, 0xff9b, 0) {
-        let [.., high, low] = address.segments();
-        let [[x, y], [z, w]] = [high.to_be_bytes(), low.to_be_bytes()];
-        return is_public_v4(Ipv4Addr::new(x, y, z, w));
+    match address.segments() {
+        // NAT64 carries an IPv4 address, which has to be public itself.
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            let [[a, b], [c, d]] = [high.to_be_bytes(), low.to_be_bytes()];
+            is_public_v4(Ipv4Addr::new(a, b, c, d))
+        }
+        // Global unicast is 2000::/3; within it, what leads elsewhere or nowhere:
+        [0x2001, 0..0x200 | 0xdb8, ..] => false, // Teredo, benchmarking, ORCHID; documentation.
+        [0x2002, ..] => false,                   // 6to4 carries an IPv4 address.
+        [0x3fff, 0..0x1000, ..] => false,        // Documentation.
+        [first, ..] => (0x2000..0x4000).contains(&first),
     }
-    a & 0xe000 == 0x2000 && !special
 }
 
 /// A connection that was not made.

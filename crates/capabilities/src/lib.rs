@@ -32,8 +32,11 @@ pub use stdio::{GuestOutput, Stream};
 pub struct Capabilities {
     http_client: Arc<HttpClient>,
     output: Arc<dyn GuestOutput>,
-    host_environment: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    host_environment: Box<HostEnvironment>,
 }
+
+/// Gives the value of a variable of the environment that Dhow itself runs in.
+type HostEnvironment = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 /// What one component of a revision may do: the manifest's grants, held against the host.
 pub struct Granted {

@@ -1,8 +1,6 @@
 //! Everything that is printed: data on standard output, the rest on standard error. Colours are
 //! left out where nobody sees them, or NO_COLOR is set.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place that prints")]
-
 use std::{fmt::Display, io::Write as _, time::SystemTime};
 
 use annotate_snippets::{AnnotationKind, Group, Renderer, Snippet};

@@ -98,7 +98,7 @@ impl CodeCache {
             .finalize()
     }
 
-    #[expect(unsafe_code, reason = "the one place where compiled code is loaded")]
+    #[expect(unsafe_code, clippy::disallowed_methods, reason = "the one place that loads code")]
     fn deserialize(&self, code: &[u8]) -> wasmtime::Result<Component> {
         // SAFETY: `code` was written by an engine with this key and this fingerprint, as its tag
         // shows; `load` is the only caller and has checked the tag of these very bytes.

@@ -67,6 +67,7 @@ impl Engine {
         // WASI 0.3.1 asks hosts for both.
         config.wasm_component_model_map(true);
         config.wasm_component_model_implements(true);
+        #[expect(clippy::disallowed_methods, reason = "the one place that configures wasmtime")]
         let wasmtime = wasmtime::Engine::new(&config).map_err(EngineError)?;
         let cache = options.code_cache.as_deref().and_then(|folder| {
             cache::CodeCache::open(folder, &wasmtime)

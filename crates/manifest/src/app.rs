@@ -343,12 +343,12 @@ fn check_env_name(name: &str, span: Range<usize>, faults: &mut Vec<Fault>) {
 
 fn read_limits(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Limits {
     let default = Limits::default();
-    let memory = table.get("memory").and_then(|value| {
-        read_limit(value, r#"memory = "64MiB""#, faults, |text| Limits::parse_memory(text))
-    });
-    let time = table.get("time").and_then(|value| {
-        read_limit(value, r#"time = "500ms""#, faults, |text| Limits::parse_time(text))
-    });
+    let memory = table
+        .get("memory")
+        .and_then(|value| read_limit(value, r#"memory = "64MiB""#, faults, Limits::parse_memory));
+    let time = table
+        .get("time")
+        .and_then(|value| read_limit(value, r#"time = "500ms""#, faults, Limits::parse_time));
     let concurrency = table.get("concurrency").and_then(|value| {
         const EXAMPLE: &str = "concurrency = 100";
         let Some(number) = value.get_ref().as_integer() else {

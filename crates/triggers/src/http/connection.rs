@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
     pin::pin,
     sync::{
         Arc,
@@ -106,20 +105,17 @@ fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
 }
 
 /// A request in: routed, dispatched, and whatever came of it made a response.
-fn answer(
+async fn answer(
     host: Arc<Host>,
     request: hyper::Request<Incoming>,
-) -> impl Future<Output = Result<http::Response<respond::Body>, Infallible>> {
-    async move {
-        let exchange = respond::Exchange::begin(&request);
-        let outcome = match route::route(&host, exchange.id(), request) {
-            Ok(invocation) => {
-                let component = invocation.component.name().clone();
-                let outcome = host.dispatch(invocation).await;
-                return Ok(exchange.respond(Some(component), outcome.map_err(Into::into)));
-            }
-            Err(refusal) => Err(refusal.into()),
-        };
-        Ok(exchange.respond(None, outcome))
-    }
+) -> Result<http::Response<respond::Body>, Infallible> {
+    let exchange = respond::Exchange::begin(&request);
+    Ok(match route::route(&host, exchange.id(), request) {
+        Ok(invocation) => {
+            let component = invocation.component.name().clone();
+            let outcome = host.dispatch(invocation).await;
+            exchange.respond(Some(component), outcome.map_err(Into::into))
+        }
+        Err(refusal) => exchange.respond(None, Err(refusal.into())),
+    })
 }
