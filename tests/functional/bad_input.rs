@@ -43,29 +43,32 @@ fn what_is_no_component_is_said_to_be_what_it_is() {
     let module = wat(r#"(module)"#);
     let preview1 = wat(r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)))"#);
     for (content, message) in [
-        (&b""[..], "error: x.wasm: an empty file, not a component\n  help: build it again\n"),
+        (
+            &b""[..],
+            "error: component `x`: x.wasm: an empty file, not a component\n  help: build it again\n",
+        ),
         (
             &module,
-            "error: x.wasm: a core WebAssembly module, not a component\n  \
+            "error: component `x`: x.wasm: a core WebAssembly module, not a component\n  \
              help: build for the target wasm32-wasip2, or make a component of it:\n        \
              wasm-tools component new x.wasm -o component.wasm\n",
         ),
         (
             &preview1,
-            "error: x.wasm: a core WebAssembly module, not a component\n  \
+            "error: component `x`: x.wasm: a core WebAssembly module, not a component\n  \
              help: build for the target wasm32-wasip2, or make a component of it:\n        \
              wasm-tools component new x.wasm --adapt wasi_snapshot_preview1.reactor.wasm \
              -o component.wasm\n",
         ),
         (
             b"(component)",
-            "error: x.wasm: WebAssembly text, not a component in binary form\n  \
+            "error: component `x`: x.wasm: WebAssembly text, not a component in binary form\n  \
              help: translate it: wasm-tools parse x.wasm -o component.wasm\n",
         ),
-        (b"hello there", "error: x.wasm: not WebAssembly\n"),
+        (b"hello there", "error: component `x`: x.wasm: not WebAssembly\n"),
         (
             &component[..6],
-            "error: x.wasm: cut off within its first eight bytes\n  help: build it again\n",
+            "error: component `x`: x.wasm: cut off within its first eight bytes\n  help: build it again\n",
         ),
     ] {
         let finished = up_file("x.wasm", content);
@@ -81,7 +84,10 @@ fn what_is_no_component_is_said_to_be_what_it_is() {
 fn what_is_not_there_is_said() {
     let finished = up(Path::new("/does/not/exist.wasm"));
     let message = "error: /does/not/exist.wasm: no such file\n";
-    assert_eq!((finished.code, &*finished.stderr), (Some(1), message));
+    assert_eq!(
+        (finished.code, &*finished.stderr),
+        (Some(1), "error: component `exist`: /does/not/exist.wasm: no such file\n")
+    );
     let folder = tempfile::tempdir().unwrap();
     let finished = up(folder.path());
     assert_eq!(finished.code, Some(1));
@@ -166,6 +172,8 @@ grants = {}
 sorce = "cart.wasm"
 grants.http = ["api.example.com", "https://ok.example"]
 limits = { memory = "64", time = "soon", concurrency = 0 }
+build.command = "make"
+build.watch = ["src/["]
 
 [component.data]
 source = "data.wasm"
@@ -196,11 +204,13 @@ component = "card"
         "error: a time is a number with a unit: ms, s or min",
         "error: concurrency is at least 1 and at most 100000",
         "error: `sql`: this version of Dhow does not serve SQL databases yet",
-        " --> dhow.toml:11:8",
+        " --> dhow.toml:13:8",
         "error: `cart`: a path begins with `/`",
         "error: no component is called `card`",
         "help: did you mean `cart`?",
-        "error: dhow.toml has 11 faults",
+        "error: `src/[` is no pattern: ",
+        "error: no route leads to component `data`",
+        "error: dhow.toml has 14 faults",
     ] {
         assert!(finished.stderr.contains(expected), "{expected} is not in:\n{}", finished.stderr);
     }

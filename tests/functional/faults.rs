@@ -1,9 +1,11 @@
 //! Guests that fail: the request alone is lost, the reason is in the log alone.
 
+use bytes::Bytes;
 use dhow_tests::{
     Up,
-    client::{Connection, PATIENCE, empty, get, next_data},
+    client::{Connection, PATIENCE, answer, by_hand, empty, get, next_data},
 };
+use http_body::Frame;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trap_is_500_with_an_id_that_leads_to_the_backtrace() {
@@ -146,4 +148,51 @@ async fn a_client_that_goes_away_stops_the_guest() {
         }
     }
     assert!(!up.log().contains("end /before"), "{}", up.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_request_of_a_client_is_not_refused_for_the_sake_of_its_last() {
+    for guest in ["hello-p2", "trap", "echo"] {
+        let up = Up::guest(guest, "limits.concurrency = 1");
+        for mut connection in Connection::both(up.address).await {
+            for _ in 0..50 {
+                assert_eq!(connection.get("/").await.status, 200, "{guest}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_upload_is_no_fault_of_the_guests() {
+    let up = Up::guest("echo", "limits.time = \"500ms\"");
+    let mut connection = Connection::http1(up.address).await;
+    let (sender, body) = by_hand();
+    let request = connection.request("POST", "/collect", body);
+    let send = async {
+        // Longer than the limit in all, never in one piece.
+        for _ in 0..6 {
+            sender.send(Frame::data(Bytes::from("piece "))).await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        }
+        drop(sender);
+    };
+    let (response, ()) = tokio::join!(connection.send(request), send);
+    assert_eq!(answer(response.unwrap()).await.text, "piece ".repeat(6));
+
+    let mut connection = Connection::http2(up.address).await;
+    let (_sender, body) = by_hand();
+    let request = connection.request("POST", "/collect", body);
+    assert_eq!(connection.send(request).await.unwrap().status(), 408, "nothing is sent");
+    assert!(!up.log().contains("ERROR"), "{}", up.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_output_holds_up_nobody() {
+    let up = Up::guest("trap", "limits = { time = \"1s\", concurrency = 4 }");
+    let floods: Vec<_> = (0..4).map(|_| tokio::spawn(get(up.address, "/flood"))).collect();
+    for flood in floods {
+        assert_eq!(flood.await.unwrap().status, 504);
+    }
+    assert_eq!(get(up.address, "/").await.status, 200);
+    up.wait_for_log("lines of guests were dropped");
 }

@@ -88,6 +88,40 @@ async fn each_route_leads_to_its_component() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn routes_that_overlap_go_by_the_more_exact_one() {
+    let up = Up::app(
+        r#"
+        name = "routes"
+        component.hello.source = "{hello-p2}"
+        component.trap.source = "{trap}"
+        http = [
+            { path = "/...", component = "trap" },
+            { path = "/:one", component = "hello" },
+            { path = "/cart/...", component = "trap" },
+            { path = "/cart/:id", component = "hello" },
+        ]
+        "#,
+    );
+    for (path, is_hello) in
+        [("/", false), ("/x", true), ("/x/y", false), ("/cart/7", true), ("/cart/7/8", false)]
+    {
+        let answer = get(up.address, path).await;
+        assert_eq!(answer.text.starts_with("Hello"), is_hello, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_and_guests_can_put_nothing_deceiving_into_the_log() {
+    let up = Up::guest("hello-p2", "");
+    let mut stream = TcpStream::connect(up.address).await.unwrap();
+    let request = "GET /\u{9b}31m\u{202e}x HTTP/1.1\r\nhost: h\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    read_until(&mut stream, "Hello of").await;
+    up.wait_for_log(r"hello-p2 | asked for /\u{9b}31m\u{202e}x");
+    up.wait_for_log(r"GET /\u{9b}31m\u{202e}x 200");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_expects_100_continue_is_told_to_go_on() {
     let up = Up::guest("echo", "");
     let mut stream = TcpStream::connect(up.address).await.unwrap();
@@ -128,7 +162,8 @@ async fn what_a_guest_prints_comes_with_its_name() {
     get(up.address, "/printed").await;
     up.wait_for_log("hello-p2 | asked for /printed");
     up.wait_for_log("hello-p2 | by test.example");
-    up.wait_for_log("GET /printed 200 36 bytes");
+    let line = up.wait_for_log("GET /printed 200 36 bytes");
+    assert!(!line.contains("cut off"), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,9 @@ fn arguments_and_output_pass_through() {
     let finished = run(&[], "command", &["args", "a", "--b", "-c", "d e"]);
     assert_eq!((finished.code, &*finished.stdout), (Some(0), "a|--b|-c|d e\n"));
     assert_eq!(finished.stderr, "");
+    // What looks like a grant is the command's when it comes after the component.
+    let finished = run(&[], "command", &["args", "--dir", "/", "--env", "A=b", "--help"]);
+    assert_eq!(finished.stdout, "--dir|/|--env|A=b|--help\n");
     let finished = run(&[], "command-p3", &["a", "--b"]);
     assert_eq!((finished.code, &*finished.stdout), (Some(0), "a|--b\n"));
 }

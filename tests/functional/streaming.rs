@@ -44,6 +44,12 @@ async fn trailers_come_and_go() {
             assert_eq!(answer.text, "eight by", "{guest}");
             assert_eq!(answer.trailers["x-bytes"], "8", "{guest}");
         }
+        // Both are logged when they are dropped, which may be after their client has them.
+        up.terminate();
+        up.wait_for_log("Stopping");
+        let lines = up.wait_for_end();
+        assert_eq!(lines.matches("POST / 200 8 bytes").count(), 2, "{lines}");
+        assert!(!lines.contains("cut off"), "{lines}");
     }
     let up = Up::guest("echo", "");
     for mut connection in Connection::both(up.address).await {

@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
     sync::{Arc, Condvar, Mutex},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -138,12 +138,16 @@ impl Up {
         assert!(status.expect("kill is there").success());
     }
 
+    /// Waits for its end, and gives every line.
+    pub fn wait_for_end(&self) -> String {
+        assert!(self.log.wait_until(|log| log.open == 0), "still running:\n{}", self.log());
+        self.log()
+    }
+
     /// Waits for its end, and gives the exit code.
     pub fn wait(mut self) -> Option<i32> {
-        let start = Instant::now();
         // The log ends when the process does.
-        let ended = self.log.wait_until(|log| log.open == 0);
-        assert!(ended, "still running after {:?}:\n{}", start.elapsed(), self.log());
+        self.wait_for_end();
         self.child.wait().expect("a child").code()
     }
 }

@@ -4,10 +4,12 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
 };
 
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use thiserror::Error;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::sleep};
 
 /// Connects to `host`, a DNS name or an address as it stands in a URL, for which the caller holds
 /// a grant.
@@ -16,19 +18,41 @@ use tokio::net::TcpStream;
 /// whoever runs the name's zone chooses where it points to. `localhost` is an address in all but
 /// spelling (RFC 6761, section 6.3).
 ///
+/// Of several addresses the next is tried when the one before has not answered for a moment, and
+/// the first that does is taken (RFC 8305, "Happy Eyeballs").
+///
 /// # Errors
 /// When the name does not resolve, leads to addresses that are not public only, or none of them
 /// accepts.
 pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, EgressError> {
-    let mut last_error = None;
-    for address in resolve(host, port).await? {
-        match dial(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last_error = Some(error),
+    let mut addresses = resolve(host, port).await?.into_iter();
+    let mut attempts = FuturesUnordered::new();
+    let mut last_error = EgressError::NotFound;
+    loop {
+        if let Some(address) = addresses.next() {
+            attempts.push(dial(address));
+        } else if attempts.is_empty() {
+            return Err(last_error);
+        }
+        let next_attempt = async {
+            if addresses.len() > 0 {
+                sleep(NEXT_ATTEMPT).await;
+            } else {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            Some(result) = attempts.next() => match result {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last_error = EgressError::Connect(error),
+            },
+            () = next_attempt => {}
         }
     }
-    Err(last_error.map_or(EgressError::NotFound, EgressError::Connect))
 }
+
+/// RFC 8305, section 5: the "Connection Attempt Delay".
+const NEXT_ATTEMPT: Duration = Duration::from_millis(250);
 
 /// An address that a guest may be connected to.
 struct CheckedAddr(SocketAddr);

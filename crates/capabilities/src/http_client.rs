@@ -26,15 +26,25 @@ use crate::{
     egress::{self, EgressError},
 };
 
-/// Where a component may send requests.
+/// Where a component may send requests, and the pool by which it does: one for each component, so
+/// that none can stall another on a connection that they share.
 #[derive(Clone)]
-pub(crate) struct Granted {
+pub(crate) struct Granted(Arc<Shared>);
+
+struct Shared {
     component: Name,
-    origins: Arc<[Origin]>,
+    origins: Vec<Origin>,
+    tls: Arc<Tls>,
+    pool: OnceLock<Pool>,
 }
 
-pub(crate) fn grant(component: &Name, origins: &[Origin]) -> Granted {
-    Granted { component: component.clone(), origins: origins.into() }
+pub(crate) fn grant(component: &Name, origins: &[Origin], tls: &Arc<Tls>) -> Granted {
+    Granted(Arc::new(Shared {
+        component: component.clone(),
+        origins: origins.to_vec(),
+        tls: tls.clone(),
+        pool: OnceLock::new(),
+    }))
 }
 
 pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
@@ -42,12 +52,11 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi_http::p3::add_to_linker(linker)
 }
 
-/// The pooled client that all components share: HTTP/1.1, and HTTP/2 where the other end offers
-/// it by ALPN. Sharing is safe: whether a request may go to an origin is decided before the pool
-/// is asked, and what an origin leads to does not depend on who asks.
-#[derive(Default)]
-pub struct HttpClient(OnceLock<Pool>);
+pub(crate) fn open(granted: &Granted) -> Hooks {
+    Hooks(granted.clone())
+}
 
+/// HTTP/1.1, and HTTP/2 where the other end offers it by ALPN.
 type Pool = Client<HttpsConnector<Connector>, WasiBody>;
 
 /// Half a minute is what servers keep an idle connection for at the least.
@@ -59,16 +68,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Where the guest does not say: its own time limit is usually shorter.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(600);
 
-impl HttpClient {
-    pub(crate) fn open(self: &Arc<Self>, granted: Granted) -> Hooks {
-        Hooks { granted, client: self.clone() }
-    }
+/// What a guest may write to a request or a response before it is sent: two of these are kept for
+/// each body.
+const BODY_CHUNK: usize = 64 << 10;
 
+impl Shared {
     /// Made at the first request: reading the system's roots takes longer than starting a guest.
     fn pool(&self) -> &Pool {
-        self.0.get_or_init(|| {
+        self.pool.get_or_init(|| {
             let connector = HttpsConnectorBuilder::new()
-                .with_tls_config(tls())
+                .with_tls_config(self.tls.config())
                 .https_or_http()
                 .enable_all_versions()
                 .wrap_connector(Connector);
@@ -86,6 +95,7 @@ impl HttpClient {
         mut request: Request<WasiBody>,
         options: RequestOptions,
     ) -> Result<Response<WasiBody>, Error> {
+        let uri = request.uri().clone();
         let mut connection = capture_connection(&mut request);
         let mut response = std::pin::pin!(self.pool().request(request));
         let early = tokio::select! {
@@ -106,13 +116,34 @@ impl HttpClient {
             }
         };
         let limit = options.between_bytes_timeout.unwrap_or(SILENCE_TIMEOUT);
-        Ok(response.map_err(|error| error_code(&error))?.map(|body| {
+        let response = response.map_err(|error| {
+            if let Some(EgressError::NotPublic(address)) = egress_error(&error) {
+                let component = &self.component;
+                tracing::warn!(
+                    %component,
+                    "denied: a request to {uri}: the name leads to {address}, which is not public; \
+                     to allow it, request and grant the address itself"
+                );
+            }
+            error_code(&error)
+        })?;
+        Ok(response.map(|body| {
             TimeoutBody::new(limit, body).map_err(|error| body_error(&*error)).boxed_unsync()
         }))
     }
 }
 
-fn tls() -> rustls::ClientConfig {
+/// TLS with the system's roots, which are read when they are first needed.
+#[derive(Default)]
+pub(crate) struct Tls(OnceLock<rustls::ClientConfig>);
+
+impl Tls {
+    fn config(&self) -> rustls::ClientConfig {
+        self.0.get_or_init(client_config).clone()
+    }
+}
+
+fn client_config() -> rustls::ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
@@ -163,10 +194,7 @@ fn target(uri: &Uri) -> Option<(Scheme, &str, u16)> {
 }
 
 /// The client's side of one instance.
-pub(crate) struct Hooks {
-    granted: Granted,
-    client: Arc<HttpClient>,
-}
+pub(crate) struct Hooks(Granted);
 
 impl Hooks {
     fn check(&self, uri: &Uri) -> Result<(), Error> {
@@ -175,10 +203,11 @@ impl Hooks {
         if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
             return Err(Error::HttpRequestUriInvalid);
         }
-        if self.granted.origins.iter().any(|origin| origin.matches(scheme, host, port)) {
+        let Self(Granted(granted)) = self;
+        if granted.origins.iter().any(|origin| origin.matches(scheme, host, port)) {
             return Ok(());
         }
-        let component = &self.granted.component;
+        let component = &granted.component;
         let origin = match port == scheme.default_port() {
             true => format!("{}://{host}", scheme.as_str()),
             false => format!("{}://{host}:{port}", scheme.as_str()),
@@ -199,6 +228,14 @@ impl WasiHttpHooks for Hooks {
         false // The client does, as HTTP/1.1 and HTTP/2 each want it.
     }
 
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK
+    }
+
     fn send_request(
         &mut self,
         request: Request<WasiBody>,
@@ -206,10 +243,11 @@ impl WasiHttpHooks for Hooks {
         _: Sending<()>,
     ) -> Sending<(Response<WasiBody>, Sending<()>)> {
         let checked = self.check(request.uri());
-        let client = self.client.clone();
+        let Self(Granted(granted)) = self;
+        let granted = granted.clone();
         Box::new(async move {
             checked?;
-            let response = client.send(request, options.unwrap_or_default()).await?;
+            let response = granted.send(request, options.unwrap_or_default()).await?;
             let sent: Sending<()> = Box::new(async { Ok(()) });
             Ok((response, sent))
         })
@@ -219,16 +257,12 @@ impl WasiHttpHooks for Hooks {
 /// What the guest is told of a request that failed.
 fn error_code(error: &legacy::Error) -> Error {
     tracing::debug!(?error, "outbound request");
-    let source = || chain(error);
-    if let Some(error) = source().find_map(|error| error.downcast_ref::<EgressError>()) {
+    if let Some(error) = egress_error(error) {
         return match error {
             EgressError::NotFound => {
                 Error::DnsError { rcode: Some("NXDOMAIN".to_owned()), info_code: None }
             }
-            EgressError::NotPublic(_) => {
-                tracing::warn!("denied: an outbound request: {error}");
-                Error::DestinationIpProhibited
-            }
+            EgressError::NotPublic(_) => Error::DestinationIpProhibited,
             EgressError::Connect(error) => match error.kind() {
                 std::io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,
                 std::io::ErrorKind::TimedOut => Error::ConnectionTimeout,
@@ -236,13 +270,17 @@ fn error_code(error: &legacy::Error) -> Error {
             },
         };
     }
-    if let Some(error) = source().find_map(|error| error.downcast_ref::<rustls::Error>()) {
+    if let Some(error) = chain(error).find_map(|error| error.downcast_ref::<rustls::Error>()) {
         return match error {
             rustls::Error::InvalidCertificate(_) => Error::TlsCertificateError,
             _ => Error::TlsProtocolError,
         };
     }
     if error.is_connect() { Error::ConnectionRefused } else { Error::ConnectionTerminated }
+}
+
+fn egress_error(error: &legacy::Error) -> Option<&EgressError> {
+    chain(error).find_map(|error| error.downcast_ref::<EgressError>())
 }
 
 fn body_error(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
@@ -272,8 +310,7 @@ mod tests {
 
     fn check(origins: &[&str], uri: &str) -> bool {
         let origins: Vec<_> = origins.iter().map(|text| Origin::parse(text).unwrap()).collect();
-        Arc::new(HttpClient::default())
-            .open(grant(&Name::new("client").unwrap(), &origins))
+        open(&grant(&Name::new("client").unwrap(), &origins, &Arc::default()))
             .check(&uri.parse().unwrap())
             .is_ok()
     }

@@ -22,15 +22,16 @@ use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use http_client::Tls;
+
 pub use command::{CommandGrants, FolderGrant, OpenFolderError};
 pub use environment::MissingVariable;
-pub use http_client::HttpClient;
 pub use interfaces::{is_served, nearest_served};
 pub use stdio::{GuestOutput, Stream};
 
 /// What all instances of the process share.
 pub struct Capabilities {
-    http_client: Arc<HttpClient>,
+    tls: Arc<Tls>,
     output: Arc<dyn GuestOutput>,
     host_environment: Box<HostEnvironment>,
 }
@@ -47,8 +48,12 @@ pub struct Granted {
 }
 
 /// The most entries that an instance can have in its table of host resources: streams, bodies,
-/// headers, pollables.
-const MAX_RESOURCES: usize = 10_000;
+/// headers, pollables. With what each can hold ([`MAX_FIELDS`], and the client's chunk sizes) this
+/// bounds what a guest can make the host keep, which its memory limit does not count.
+const MAX_RESOURCES: usize = 2_048;
+
+/// The largest set of headers or trailers, in bytes: what servers and proxies take.
+const MAX_FIELDS: usize = 64 << 10;
 
 /// The longest list of random bytes that a guest can ask for at once.
 const MAX_RANDOM_BYTES: u64 = 1 << 20;
@@ -60,11 +65,7 @@ impl Capabilities {
         output: Arc<dyn GuestOutput>,
         host_environment: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        Self {
-            http_client: Arc::new(HttpClient::default()),
-            output,
-            host_environment: Box::new(host_environment),
-        }
+        Self { tls: Arc::new(Tls::default()), output, host_environment: Box::new(host_environment) }
     }
 
     /// Holds what the manifest grants `component` against what the host has.
@@ -79,7 +80,7 @@ impl Capabilities {
         Ok(Granted {
             component: name.clone(),
             memory_limit: component.limits.memory.bytes(),
-            http: http_client::grant(name, &component.grants.http),
+            http: http_client::grant(name, &component.grants.http, &self.tls),
             environment: environment::grant(&component.grants.env, &self.host_environment)?,
         })
     }
@@ -89,11 +90,7 @@ impl Capabilities {
         let mut wasi = WasiCtxBuilder::new();
         environment::open(&granted.environment, &mut wasi);
         stdio::open(&granted.component, &self.output, &mut wasi);
-        State::new(
-            &mut wasi,
-            Budget::new(granted.memory_limit),
-            self.http_client.open(granted.http.clone()),
-        )
+        State::new(&mut wasi, Budget::new(granted.memory_limit), http_client::open(&granted.http))
     }
 
     /// Makes the state of a command, which has the terminal and what is granted on the command
@@ -107,7 +104,7 @@ impl Capabilities {
         Ok(State::new(
             &mut wasi,
             Budget::new(grants.memory_limit.bytes()),
-            self.http_client.open(http_client::grant(&grants.name, &grants.http)),
+            http_client::open(&http_client::grant(&grants.name, &grants.http, &self.tls)),
         ))
     }
 }
@@ -137,10 +134,12 @@ impl State {
     fn new(wasi: &mut WasiCtxBuilder, budget: Budget, http_client: http_client::Hooks) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(MAX_FIELDS);
         Self {
             table,
             wasi: wasi.max_random_size(MAX_RANDOM_BYTES).build(),
-            http: WasiHttpCtx::new(),
+            http,
             http_client,
             budget,
         }

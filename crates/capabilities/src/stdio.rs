@@ -13,7 +13,7 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::{
     WasiCtxBuilder,
     cli::{IsTerminal, StdoutStream},
-    p2::{OutputStream, Pollable, StreamResult},
+    p2::{OutputStream, Pollable, StreamError, StreamResult},
 };
 
 /// Where the output of guests goes.
@@ -46,8 +46,8 @@ pub(crate) fn open(component: &Name, output: &Arc<dyn GuestOutput>, wasi: &mut W
 /// A longer line is cut into pieces of this many bytes.
 const MAX_LINE: usize = 8 << 10;
 
-/// What a guest may write before it has to ask again; the figure that `wasi:io` uses for others.
-const WRITE_PERMIT: usize = 64 << 10;
+/// What a guest may write in one call: a call can't be interrupted, and a byte may be a line.
+const MAX_WRITE: usize = 16 << 10;
 
 /// One output stream of one instance. All handles to it write to the same line.
 #[derive(Clone)]
@@ -122,6 +122,7 @@ impl AsyncWrite for Lines {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        let (bytes, _) = bytes.split_at(bytes.len().min(MAX_WRITE));
         self.0.write(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
@@ -142,6 +143,9 @@ impl Pollable for Lines {
 
 impl OutputStream for Lines {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        if bytes.len() > MAX_WRITE {
+            return Err(StreamError::trap("a write beyond what check-write has permitted"));
+        }
         self.0.write(&bytes);
         Ok(())
     }
@@ -151,7 +155,7 @@ impl OutputStream for Lines {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(WRITE_PERMIT)
+        Ok(MAX_WRITE)
     }
 }
 

@@ -51,7 +51,7 @@ impl LocalApp {
     }
 
     /// Reads every component.
-    pub(crate) fn artifacts(&self) -> Result<BTreeMap<Name, Artifact>, Vec<ReadError>> {
+    pub(crate) fn artifacts(&self) -> Result<BTreeMap<Name, Artifact>, Vec<(Name, ReadError)>> {
         let mut artifacts = BTreeMap::new();
         let mut errors = Vec::new();
         for (name, component) in self.app.components() {
@@ -59,7 +59,7 @@ impl LocalApp {
                 Ok(artifact) => {
                     artifacts.insert(name.clone(), artifact);
                 }
-                Err(error) => errors.push(error),
+                Err(error) => errors.push((name.clone(), error)),
             }
         }
         if errors.is_empty() { Ok(artifacts) } else { Err(errors) }

@@ -8,7 +8,7 @@ use dhow_manifest::{Environment, MemorySize, Origin};
 
 /// Serves WebAssembly components: sandboxed, with nothing but what you grant.
 #[derive(Debug, Parser)]
-#[command(name = "dhow", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "dhow", version, max_term_width = 100)]
 pub(crate) struct Args {
     /// Log more: what is compiled, each connection's end.
     #[arg(short, long, global = true)]
@@ -61,11 +61,15 @@ pub(crate) struct RunArgs {
     /// The most memory it may use.
     #[arg(long, value_name = "SIZE", default_value = "4GiB")]
     pub(crate) memory: MemorySize,
-    /// The component (.wasm).
-    pub(crate) component: PathBuf,
-    /// Its arguments.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) arguments: Vec<String>,
+    /// The component (.wasm), and its arguments: all that follows is for the component.
+    #[arg(
+        value_names = ["COMPONENT", "ARGS"],
+        required = true,
+        num_args = 1..,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) command: Vec<String>,
 }
 
 #[derive(Debug, ClapArgs)]

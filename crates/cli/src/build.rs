@@ -1,7 +1,7 @@
 //! Building components from their sources, where something changed.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
@@ -18,9 +18,10 @@ pub(crate) fn build(LocalApp { app, folder }: &LocalApp) -> Result<(), CliError>
     for (name, component) in app.components() {
         if let Some(build) = &component.build {
             let stamp = Stamp { folder, name, component, build };
-            if !stamp.is_fresh() {
+            let before = stamp.watched();
+            if !stamp.is_fresh(before.as_deref()) {
                 run(folder, name, build)?;
-                stamp.write();
+                stamp.write(before);
             }
         }
     }
@@ -54,8 +55,8 @@ fn non_empty(path: &Path) -> &Path {
     if path.as_os_str().is_empty() { Path::new(".") } else { path }
 }
 
-/// What a build was made of: the command, and the size and time of every file that it watches and
-/// of what it made.
+/// What a build was made of: the command, and the size and time of every file that it watches; and
+/// the same of the component that it made.
 struct Stamp<'a> {
     folder: &'a Path,
     name: &'a Name,
@@ -65,15 +66,18 @@ struct Stamp<'a> {
 
 impl Stamp<'_> {
     /// Whether nothing has changed since the last build. Never, where the build watches nothing.
-    fn is_fresh(&self) -> bool {
-        self.text().is_some_and(|text| fs::read_to_string(self.path()).is_ok_and(|old| old == text))
+    fn is_fresh(&self, watched: Option<&str>) -> bool {
+        let Some(watched) = watched else { return false };
+        fs::read_to_string(self.path()).is_ok_and(|old| old == format!("{watched}{}", self.made()))
     }
 
-    /// A stamp that can't be written means that the next build is not skipped.
-    fn write(&self) {
-        if let Some(text) = self.text() {
+    /// Notes what was watched before the build: what changed while it ran is not in it. A stamp
+    /// that can't be written means that the next build is not skipped.
+    fn write(&self, watched: Option<String>) {
+        if let Some(watched) = watched {
             let path = self.path();
             let folder = path.parent().unwrap_or(&path);
+            let text = format!("{watched}{}", self.made());
             let _ = fs::create_dir_all(folder).and_then(|()| fs::write(&path, text));
         }
     }
@@ -82,27 +86,45 @@ impl Stamp<'_> {
         self.folder.join(".dhow").join("build").join(self.name.as_str())
     }
 
-    fn text(&self) -> Option<String> {
+    fn watched(&self) -> Option<String> {
         if self.build.watch.is_empty() {
             return None;
         }
+        let folder = glob::Pattern::escape(&self.folder.to_string_lossy());
+        let mut files = BTreeSet::new();
+        for pattern in &self.build.watch {
+            let found = matches(&Path::new(&folder).join(pattern));
+            if found.is_empty() {
+                output::progress(format_args!(
+                    "{}: nothing matches watch = {pattern:?}",
+                    self.name
+                ));
+            }
+            files.extend(found);
+        }
         let mut text = format!("{}\n{}\n", self.build.command, self.build.folder.display());
-        let watched = self.build.watch.iter().flat_map(|pattern| {
-            let pattern = self.folder.join(pattern);
-            glob::glob(&pattern.to_string_lossy()).into_iter().flatten().filter_map(Result::ok)
-        });
-        let files: BTreeMap<PathBuf, String> = watched
-            .chain([self.folder.join(&self.component.source)])
-            .map(|path| {
-                let state = state(&path).unwrap_or_default();
-                (path, state)
-            })
-            .collect();
-        for (path, state) in files {
-            let _ = writeln!(text, "{} {state}", path.display());
+        for path in files {
+            let _ = writeln!(text, "{} {}", path.display(), state(&path).unwrap_or_default());
         }
         Some(text)
     }
+
+    fn made(&self) -> String {
+        state(&self.folder.join(&self.component.source)).unwrap_or_default()
+    }
+}
+
+/// The files that match; of a folder that does, all that it holds.
+fn matches(pattern: &Path) -> Vec<PathBuf> {
+    let paths = |pattern: &Path| {
+        let paths = glob::glob(&pattern.to_string_lossy());
+        paths.into_iter().flatten().filter_map(Result::ok).collect::<Vec<_>>()
+    };
+    let mut found = paths(pattern);
+    if found.iter().any(|path| path.is_dir()) {
+        found.extend(paths(&pattern.join("**").join("*")));
+    }
+    found
 }
 
 /// The size and the time of a file. Folders have none: what they hold is listed.

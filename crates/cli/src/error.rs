@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use dhow_host::LinkFaults;
-use dhow_manifest::Faults;
+use dhow_manifest::{Faults, Name};
 use dhow_package::ReadError;
 
 /// The arguments, or the manifest, are wrong.
@@ -66,18 +66,19 @@ impl From<LinkFaults> for CliError {
     }
 }
 
-impl From<Vec<ReadError>> for CliError {
-    fn from(errors: Vec<ReadError>) -> Self {
-        let messages = errors
-            .into_iter()
-            .map(|error| Message { what: error.to_string(), help: error.reason.help(&error.path) })
-            .collect();
-        Self::Plain { messages, exit: FAILURE }
+impl From<Vec<(Name, ReadError)>> for CliError {
+    fn from(errors: Vec<(Name, ReadError)>) -> Self {
+        let message = |(name, error): (Name, ReadError)| Message {
+            what: format!("component `{name}`: {error}"),
+            help: error.reason.help(&error.path),
+        };
+        Self::Plain { messages: errors.into_iter().map(message).collect(), exit: FAILURE }
     }
 }
 
 impl From<ReadError> for CliError {
     fn from(error: ReadError) -> Self {
-        vec![error].into()
+        let message = Message { what: error.to_string(), help: error.reason.help(&error.path) };
+        Self::Plain { messages: vec![message], exit: FAILURE }
     }
 }

@@ -1,7 +1,16 @@
 //! Everything that is printed: data on standard output, the rest on standard error. Colours are
 //! left out where nobody sees them, or NO_COLOR is set.
 
-use std::{fmt::Display, io::Write as _, time::SystemTime};
+use std::{
+    fmt::Display,
+    io::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    time::{Duration, Instant, SystemTime},
+};
 
 use annotate_snippets::{AnnotationKind, Group, Renderer, Snippet};
 use anstream::AutoStream;
@@ -52,7 +61,7 @@ pub(crate) fn print_error(error: &CliError) {
 }
 
 fn print_message(Message { what, help }: &Message) {
-    anstream::eprintln!("{ERROR}error{ERROR:#}: {what}");
+    anstream::eprintln!("{ERROR}error{ERROR:#}: {}", Visible(what));
     for (index, line) in help.iter().flat_map(|help| help.lines()).enumerate() {
         let label = if index == 0 { "help:" } else { "     " };
         anstream::eprintln!("  {HELP}{label}{HELP:#} {line}");
@@ -90,10 +99,7 @@ pub(crate) fn init_log(verbose: bool, quiet: bool) {
         _ => LevelFilter::INFO,
     };
     // Other crates' chatter is for those who work on them.
-    let ours = Targets::new().with_default(LevelFilter::ERROR).with_targets(
-        ["dhow_capabilities", "dhow_engine", "dhow_host", "dhow_server", "dhow_triggers"]
-            .map(|target| (target, level)),
-    );
+    let ours = Targets::new().with_default(LevelFilter::ERROR).with_target("dhow", level);
     let colours = AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colours).event_format(LogLine);
     tracing_subscriber::registry().with(ours).with(lines).init();
@@ -131,10 +137,38 @@ where
         event.record(&mut fields);
         for text in [&fields.component, &fields.id, &fields.message, &fields.others] {
             if !text.is_empty() {
-                write!(writer, " {text}")?;
+                write!(writer, " {}", Visible(text))?;
             }
         }
         writeln!(writer)
+    }
+}
+
+/// Text of a guest's or a client's, made harmless: nothing in it moves the cursor, changes colours
+/// or the direction of writing. Lines after the first are indented, so that none passes for a line
+/// of the log.
+struct Visible<'a>(&'a str);
+
+impl Display for Visible<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        use std::fmt::Write as _;
+        for character in self.0.trim_end().chars() {
+            match character {
+                '\n' => f.write_str("\n    ")?,
+                '\t' => f.write_char(character)?,
+                // Controls, line separators, and marks and overrides of direction.
+                '\u{0}'..='\u{1f}'
+                | '\u{7f}'..='\u{9f}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}' => {
+                    write!(f, "{}", character.escape_unicode())?;
+                }
+                _ => f.write_char(character)?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -160,22 +194,93 @@ impl Visit for Fields {
     }
 }
 
-/// Prints what guests write, with the component's name before each line.
-pub(crate) struct PrefixedOutput;
+/// Prints what guests write, with the component's name before each line, from a thread of its own:
+/// a terminal that is slow or stopped holds up no guest. What it can't keep up with is dropped, and
+/// said.
+pub(crate) struct PrefixedOutput {
+    lines: SyncSender<Line>,
+    dropped: Arc<AtomicU64>,
+}
+
+struct Line {
+    component: Name,
+    stream: Stream,
+    text: Vec<u8>,
+}
+
+/// Lines that wait to be printed: at 8 KiB for the longest, 8 MiB.
+const MAX_WAITING: usize = 1_024;
+
+/// How often it is said that lines were dropped.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+impl PrefixedOutput {
+    /// Starts the thread.
+    pub(crate) fn start() -> Self {
+        let (lines, waiting) = sync_channel(MAX_WAITING);
+        let dropped = Arc::new(AtomicU64::new(0));
+        std::thread::spawn({
+            let dropped = dropped.clone();
+            move || print_lines(&waiting, &dropped)
+        });
+        Self { lines, dropped }
+    }
+}
 
 impl GuestOutput for PrefixedOutput {
     fn line(&self, component: &Name, stream: Stream, line: &[u8]) {
-        let text = String::from_utf8_lossy(line);
-        match stream {
-            Stream::Stdout => {
-                let _ = writeln!(anstream::stdout(), "{GUEST}{component} |{GUEST:#} {text}");
+        let line = Line { component: component.clone(), stream, text: line.to_vec() };
+        if self.lines.try_send(line).is_err() {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+fn print_lines(waiting: &Receiver<Line>, dropped: &AtomicU64) {
+    let mut reported = Instant::now();
+    loop {
+        match waiting.recv_timeout(REPORT_INTERVAL) {
+            Ok(line) => print_line(line),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if reported.elapsed() >= REPORT_INTERVAL {
+            reported = Instant::now();
+            let dropped = dropped.swap(0, Relaxed);
+            if dropped > 0 {
+                tracing::warn!("{dropped} lines of guests were dropped: nobody reads so fast");
             }
-            Stream::Stderr => {
-                let _ = writeln!(
-                    anstream::stderr(),
-                    "{GUEST_ERROR}{component} |{GUEST_ERROR:#} {text}"
-                );
-            }
+        }
+    }
+}
+
+fn print_line(Line { component, stream, text }: Line) {
+    let text = String::from_utf8_lossy(&text);
+    let text = Visible(&text);
+    let _ = match stream {
+        Stream::Stdout => {
+            writeln!(anstream::stdout(), "{GUEST}{component} |{GUEST:#} {text}")
+        }
+        Stream::Stderr => {
+            writeln!(anstream::stderr(), "{GUEST_ERROR}{component} |{GUEST_ERROR:#} {text}")
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_deceive_is_made_visible() {
+        for (text, visible) in [
+            ("plain ü\t|", "plain ü\t|"),
+            ("a\r\u{1b}[2Kb", "a\\u{d}\\u{1b}[2Kb"),
+            ("a\u{9b}31m", "a\\u{9b}31m"),
+            ("a\u{202e}b", "a\\u{202e}b"),
+            ("one\ntwo\n", "one\n    two"),
+        ] {
+            assert_eq!(Visible(text).to_string(), visible);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `dhow run`: run a component as a command.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
 use dhow_capabilities::{Capabilities, CommandGrants};
 use dhow_package::Artifact;
@@ -8,16 +8,17 @@ use dhow_package::Artifact;
 use crate::{app::component_name, args::RunArgs, error::CliError, folders, output::PrefixedOutput};
 
 pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
-    let artifact = Artifact::read(&args.component)?;
-    let name = component_name(&args.component);
-    let capabilities = Capabilities::new(Arc::new(PrefixedOutput), folders::environment_variable);
+    let path = Path::new(args.command.first().map_or("", String::as_str));
+    let artifact = Artifact::read(path)?;
+    let name = component_name(path);
+    let capabilities =
+        Capabilities::new(Arc::new(PrefixedOutput::start()), folders::environment_variable);
     let host = dhow_server::host(folders::code_cache(), capabilities)
         .map_err(|error| CliError::failure(error.to_string()))?;
     let command = host.link_command(&name, &artifact)?;
-    let program = args.component.display().to_string();
     let grants = CommandGrants {
         name,
-        arguments: [program].into_iter().chain(args.arguments).collect(),
+        arguments: args.command,
         environment: args.environment,
         folders: args.folders,
         http: args.http,

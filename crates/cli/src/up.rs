@@ -20,18 +20,20 @@ use crate::{
 const INTERRUPTED: u8 = 130;
 
 pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
-    let mut signals = Signals::new()?;
     let local = LocalApp::read(&args.path)?;
     if !args.no_build {
         build::build(&local)?;
     }
     let artifacts = local.artifacts()?;
-    let capabilities = Capabilities::new(Arc::new(PrefixedOutput), folders::environment_variable);
+    let capabilities =
+        Capabilities::new(Arc::new(PrefixedOutput::start()), folders::environment_variable);
     let host = dhow_server::host(folders::code_cache(), capabilities)
         .map_err(|error| CliError::failure(error.to_string()))?;
     let linked = host.link(local.app, &artifacts)?;
     let app = linked.app().clone();
     host.deploy(linked);
+    // From here on: until now Ctrl-C ends the process, as it should while things are compiled.
+    let mut signals = Signals::new()?;
     let server = Server::bind(host, args.listen).await.map_err(bind_error)?;
     print_app(&app, &format!("http://{}", server.address()));
 
@@ -97,12 +99,16 @@ fn bind_error(error: BindError) -> CliError {
     CliError::failure_with_help(error.to_string(), help)
 }
 
+/// A longer path pushes its component to the right.
+const MAX_WIDTH: usize = 40;
+
 fn print_app(app: &App, url: &str) {
     let version = app.version().map(|version| format!(" {version}")).unwrap_or_default();
     output::heading(format_args!("Serving {}{version} on {url}", app.name()));
     output::progress("");
     output::heading("Routes");
-    let width = app.routes().iter().map(|route| route.path.as_str().len()).max().unwrap_or(0);
+    let width = app.routes().iter().map(|route| route.path.as_str().len());
+    let width = width.max().unwrap_or(0).min(MAX_WIDTH);
     for route in app.routes() {
         output::progress(format_args!("  {url}{:width$}  {}", route.path, route.component));
     }

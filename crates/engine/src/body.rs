@@ -3,6 +3,10 @@
 use std::{
     error::Error as StdError,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering::Relaxed},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -13,7 +17,7 @@ use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
 use thiserror::Error;
 use tokio::{
     runtime::Handle,
-    time::{Sleep, sleep, timeout},
+    time::{Instant, Sleep, sleep, timeout},
 };
 use wasmtime_wasi_http::WasiBody;
 
@@ -22,42 +26,125 @@ use crate::{CallError, http::Work};
 /// The body of a request.
 pub type Body = UnsyncBoxBody<Bytes, Box<dyn StdError + Send + Sync>>;
 
-pub(crate) fn into_wasi_body(body: Body) -> WasiBody {
-    body.map_err(|error| {
+/// The body of a request as the guest reads it; `upload` is told how it goes.
+pub(crate) fn into_wasi_body(body: Body, upload: Upload) -> WasiBody {
+    let body = body.map_err(|error| {
         tracing::debug!(error, "the request's body ended early");
         wasmtime_wasi_http::Error::HttpProtocolError
-    })
-    .boxed_unsync()
+    });
+    Watched { body, upload }.boxed_unsync()
+}
+
+/// How the request's body comes in, shared by the body and by who keeps the time.
+#[derive(Clone, Default)]
+pub(crate) struct Upload(Arc<AtomicU8>);
+
+const IDLE: u8 = 0;
+/// The guest waits for the client to send.
+const AWAITED: u8 = 1;
+/// The client has sent something since the last look.
+const MOVED: u8 = 2;
+
+struct Watched<B> {
+    body: B,
+    upload: Upload,
+}
+
+impl<B: http_body::Body + Unpin> http_body::Body for Watched<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        match &frame {
+            Poll::Ready(_) => self.upload.0.store(MOVED, Relaxed),
+            // What has moved before has moved.
+            Poll::Pending => {
+                let _ = self.upload.0.compare_exchange(IDLE, AWAITED, Relaxed, Relaxed);
+            }
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// How long somebody may be kept waiting. The time begins anew whenever the client has sent a
+/// piece of the request: a slow upload is no fault of the guest's.
+pub(crate) struct Patience {
+    time: Duration,
+    sleep: Pin<Box<Sleep>>,
+    upload: Upload,
+}
+
+impl Patience {
+    pub(crate) fn new(time: Duration, upload: Upload) -> Self {
+        Self { time, sleep: Box::pin(sleep(time)), upload }
+    }
+
+    pub(crate) fn begin_anew(&mut self) {
+        self.sleep.as_mut().reset(Instant::now() + self.time);
+    }
+
+    /// Ready, with who is to blame, when it is at its end.
+    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<CallError> {
+        loop {
+            std::task::ready!(self.sleep.as_mut().poll(cx));
+            match self.upload.0.swap(IDLE, Relaxed) {
+                MOVED => self.begin_anew(),
+                AWAITED => return Poll::Ready(CallError::SilentClient(self.time)),
+                _ => return Poll::Ready(CallError::Deadline(self.time)),
+            }
+        }
+    }
 }
 
 /// The body of a guest's response, which runs the guest while it is polled: nothing is read ahead,
 /// so the guest goes as fast as its caller reads. Dropping it before its end stops the guest; what
 /// the guest does after the end goes on in the background, within its time limit.
-pub struct ResponseBody {
+///
+/// `G` is dropped after the last of the guest's work.
+pub struct ResponseBody<G: Send + 'static> {
     body: Option<WasiBody>,
     work: Option<Work>,
-    /// Runs while the caller waits for the next frame.
-    silence: Option<Pin<Box<Sleep>>>,
-    time: Duration,
+    guard: Option<G>,
+    patience: Patience,
+    /// Whether `patience` runs: the caller waits for the next frame.
+    is_awaited: bool,
     /// The bytes still to come, where the response says how many.
     remaining: Option<u64>,
+    /// Whether trailers have passed, or the body itself has ended.
+    ended: bool,
     failed: bool,
     on_failure: Option<Box<dyn FnOnce(CallError) + Send>>,
 }
 
-impl ResponseBody {
+impl<G: Send + 'static> ResponseBody<G> {
     pub(crate) fn new(
         body: WasiBody,
+        content_length: Option<u64>,
         work: Option<Work>,
-        time: Duration,
+        guard: G,
+        patience: Patience,
         on_failure: Box<dyn FnOnce(CallError) + Send>,
     ) -> Self {
         Self {
-            remaining: body.size_hint().exact(),
+            remaining: body.size_hint().exact().or(content_length),
             body: Some(body),
             work,
-            silence: None,
-            time,
+            guard: Some(guard),
+            patience,
+            is_awaited: false,
+            ended: false,
             failed: false,
             on_failure: Some(on_failure),
         }
@@ -70,54 +157,66 @@ impl ResponseBody {
         self.finish_in_background();
     }
 
-    fn fail(&mut self, error: CallError) {
-        self.failed = true;
+    /// Ends it all: the caller sees that the body is not whole.
+    fn fail(&mut self, error: CallError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.report(error);
+        self.body = None;
+        self.work = None;
+        Poll::Ready(Some(Err(BodyError)))
     }
 
     fn report(&mut self, error: CallError) {
+        self.failed = true;
         if let Some(on_failure) = self.on_failure.take() {
             on_failure(error);
         }
     }
 
-    /// Runs the guest, and says whether it got to its end.
-    fn poll_work(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(Poll::Ready(result)) = self.work.as_mut().map(|work| work.as_mut().poll(cx))
-        else {
-            return false;
-        };
-        self.work = None;
-        if let Err(error) = result {
-            self.fail(error);
+    /// Runs the guest for as long as it has something to do now.
+    fn poll_work(&mut self, cx: &mut Context<'_>) {
+        if let Some(Poll::Ready(result)) = self.work.as_mut().map(|work| work.as_mut().poll(cx)) {
+            self.work = None;
+            if let Err(error) = result {
+                self.report(error);
+            }
         }
-        true
     }
 
     fn is_complete(&self) -> bool {
-        self.remaining == Some(0) || self.body.as_ref().is_none_or(|body| body.is_end_stream())
+        self.ended
+            || self.remaining == Some(0)
+            || self.body.as_ref().is_none_or(|body| body.is_end_stream())
+    }
+
+    fn take_account(&mut self, frame: &Frame<Bytes>) {
+        self.is_awaited = false;
+        match frame.data_ref() {
+            Some(data) => {
+                if let Some(remaining) = &mut self.remaining {
+                    *remaining = remaining.saturating_sub(data.len() as u64);
+                }
+            }
+            None => self.ended = true,
+        }
     }
 
     fn finish_in_background(&mut self) {
-        let (Some(work), Ok(runtime)) = (self.work.take(), Handle::try_current()) else {
-            return;
-        };
-        let time = self.time;
+        let (Some(work), guard) = (self.work.take(), self.guard.take()) else { return };
+        let Ok(runtime) = Handle::try_current() else { return };
+        let time = self.patience.time;
         let on_failure = self.on_failure.take();
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "bounded in time; the instance's guard counts it"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "bounded in time, and counted by its guard")]
         runtime.spawn(async move {
             let result = timeout(time, work).await.unwrap_or(Err(CallError::Deadline(time)));
             if let (Err(error), Some(on_failure)) = (result, on_failure) {
                 on_failure(error);
             }
+            drop(guard);
         });
     }
 }
 
-impl http_body::Body for ResponseBody {
+impl<G: Send + Unpin + 'static> http_body::Body for ResponseBody<G> {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -131,17 +230,15 @@ impl http_body::Body for ResponseBody {
             let Some(body) = this.body.as_mut() else { return Poll::Ready(None) };
             match Pin::new(body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    this.silence = None;
-                    if let (Some(remaining), Some(data)) = (&mut this.remaining, frame.data_ref()) {
-                        *remaining = remaining.saturating_sub(data.len() as u64);
+                    this.take_account(&frame);
+                    if this.is_complete() {
+                        // Often the guest needs one more turn to be done with it all.
+                        this.poll_work(cx);
                     }
                     return Poll::Ready(Some(Ok(frame)));
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    this.body = None;
-                    this.work = None;
-                    this.report(CallError::ErrorCode(error.to_string()));
-                    return Poll::Ready(Some(Err(BodyError)));
+                    return this.fail(CallError::ErrorCode(format!("{error:?}")));
                 }
                 Poll::Ready(None) => {
                     // A guest that trapped closes its body like one that is done.
@@ -153,23 +250,18 @@ impl http_body::Body for ResponseBody {
                     this.finish_in_background();
                     return Poll::Ready(None);
                 }
-                Poll::Pending => {}
+                Poll::Pending if has_run => break,
+                Poll::Pending => {
+                    this.poll_work(cx);
+                    has_run = true;
+                }
             }
-            if has_run {
-                break;
-            }
-            this.poll_work(cx);
-            has_run = true;
         }
-        let time = this.time;
-        let silence = this.silence.get_or_insert_with(|| Box::pin(sleep(time)));
-        if silence.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
+        if !std::mem::replace(&mut this.is_awaited, true) {
+            this.patience.begin_anew();
         }
-        this.body = None;
-        this.work = None;
-        this.report(CallError::Deadline(time));
-        Poll::Ready(Some(Err(BodyError)))
+        let error = std::task::ready!(this.patience.poll_end(cx));
+        this.fail(error)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -181,12 +273,14 @@ impl http_body::Body for ResponseBody {
     }
 }
 
-impl Drop for ResponseBody {
+impl<G: Send + 'static> Drop for ResponseBody<G> {
     fn drop(&mut self) {
         if !self.failed && self.is_complete() {
             self.body = None;
             self.finish_in_background();
         }
+        // Before the guard, which counts it.
+        self.work = None;
     }
 }
 

@@ -7,6 +7,8 @@ use wasmtime::ResourceLimiter;
 pub struct Budget {
     memory_limit: usize,
     used: usize,
+    /// What the last growth added, to be taken back where it fails after all.
+    last_growth: usize,
     refused: Option<usize>,
 }
 
@@ -19,6 +21,7 @@ impl Budget {
         Self {
             memory_limit: usize::try_from(memory_limit).unwrap_or(usize::MAX),
             used: 0,
+            last_growth: 0,
             refused: None,
         }
     }
@@ -39,8 +42,13 @@ impl Budget {
             self.refused = Some(wanted);
             return false;
         }
+        self.last_growth = wanted - self.used;
         self.used = wanted;
         true
+    }
+
+    fn take_back(&mut self) {
+        self.used = self.used.saturating_sub(std::mem::take(&mut self.last_growth));
     }
 }
 
@@ -51,9 +59,18 @@ impl ResourceLimiter for Budget {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        // A growth beyond the memory's own maximum fails whatever is said here, and its bytes
-        // must not be counted.
+        // A growth beyond the memory's own maximum is no question of the budget.
         Ok(maximum.is_none_or(|maximum| desired <= maximum) && self.grow(current, desired))
+    }
+
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.take_back();
+        Ok(())
+    }
+
+    fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.take_back();
+        Ok(())
     }
 
     fn table_growing(
@@ -83,6 +100,14 @@ mod tests {
         assert_eq!(budget.refused(), Some(5 * PAGE));
         assert!(budget.table_growing(0, PAGE / TABLE_ELEMENT, None).unwrap());
         assert!(!budget.table_growing(0, 1, None).unwrap());
+    }
+
+    #[test]
+    fn what_the_system_refuses_is_taken_back() {
+        let mut budget = Budget::new(2 * PAGE as u64);
+        assert!(budget.memory_growing(0, 2 * PAGE, None).unwrap());
+        budget.memory_grow_failed(wasmtime::Error::msg("out of memory")).unwrap();
+        assert!(budget.memory_growing(0, 2 * PAGE, None).unwrap());
     }
 
     #[test]

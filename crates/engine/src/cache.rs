@@ -11,10 +11,14 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use thiserror::Error;
 use wasmtime::{Engine, component::Component};
+
+/// The cache's size: a thousand components as Rust makes them, or fifty of Python's.
+const MAX_BYTES: u64 = 1 << 30;
 
 const TAG_BYTES: usize = blake3::OUT_LEN;
 const KEY_BYTES: usize = blake3::KEY_LEN;
@@ -30,6 +34,7 @@ impl CodeCache {
     /// Opens the cache in `folder`, which is made where it is missing.
     pub(crate) fn open(folder: &Path, engine: &Engine) -> Result<Self, OpenError> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        check_owner(folder)?;
         Ok(Self {
             key: read_or_make_key(folder)?,
             fingerprint: fingerprint(engine),
@@ -45,7 +50,7 @@ impl CodeCache {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                tracing::warn!(file = %path.display(), %error, "cached code can't be read");
+                tracing::warn!(file = %path.display(), %error, "cached code can't be read: compiling anew");
                 return None;
             }
         };
@@ -55,12 +60,14 @@ impl CodeCache {
             (tag == self.tag(digest, code)).then_some(code)
         });
         let Some(code) = genuine else {
-            tracing::warn!(file = %path.display(), "cached code is damaged or not ours");
+            tracing::warn!(file = %path.display(), "cached code is damaged or not ours: compiling anew");
             return None;
         };
+        // What is used stays: eviction goes by this time.
+        let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
         self.deserialize(code)
             .inspect_err(|error| {
-                tracing::warn!(file = %path.display(), %error, "cached code does not load");
+                tracing::warn!(file = %path.display(), %error, "cached code does not load: compiling anew");
             })
             .ok()
     }
@@ -81,6 +88,31 @@ impl CodeCache {
         file.write_all(self.tag(digest, &code).as_bytes())?;
         file.write_all(&code)?;
         file.persist(self.path(digest)).map_err(|error| error.error)?;
+        self.evict()?;
+        Ok(())
+    }
+
+    /// Removes what was used the longest ago, until the rest is no more than [`MAX_BYTES`].
+    fn evict(&self) -> io::Result<()> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.folder)?.flatten() {
+            let path = entry.path();
+            if let (Some("cwasm"), Ok(metadata)) =
+                (path.extension().and_then(|extension| extension.to_str()), entry.metadata())
+            {
+                files.push((metadata.modified()?, metadata.len(), path));
+            }
+        }
+        files.sort();
+        let mut bytes: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+        for (_, size, path) in files {
+            if bytes <= MAX_BYTES {
+                break;
+            }
+            // Another process may have been faster.
+            let _ = fs::remove_file(path);
+            bytes -= size;
+        }
         Ok(())
     }
 
@@ -126,6 +158,10 @@ fn read_or_make_key(folder: &Path) -> Result<[u8; KEY_BYTES], OpenError> {
     let path = folder.join("key");
     match read_key(&path) {
         Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
+        // Cut off by a crash: what it has signed is lost, and made anew.
+        Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            fs::remove_file(&path)?;
+        }
         result => return result,
     }
     let mut key = [0; KEY_BYTES];
@@ -134,6 +170,7 @@ fn read_or_make_key(folder: &Path) -> Result<[u8; KEY_BYTES], OpenError> {
     let mut file =
         tempfile::Builder::new().permissions(Permissions::from_mode(0o600)).tempfile_in(folder)?;
     file.write_all(&key)?;
+    file.as_file().sync_all()?;
     match file.persist_noclobber(&path) {
         Ok(_) => Ok(key),
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => read_key(&path),
@@ -141,11 +178,23 @@ fn read_or_make_key(folder: &Path) -> Result<[u8; KEY_BYTES], OpenError> {
     }
 }
 
+/// Who can write to the folder can put a key of his own there. The owner must be this process's
+/// user, which a file that it makes there shows.
+fn check_owner(folder: &Path) -> Result<(), OpenError> {
+    let metadata = fs::metadata(folder)?;
+    let ours = tempfile::tempfile_in(folder)?.metadata()?.uid();
+    if metadata.uid() != ours || metadata.mode() & 0o022 != 0 {
+        return Err(OpenError::NotOurs(folder.to_owned()));
+    }
+    Ok(())
+}
+
 fn read_key(path: &Path) -> Result<[u8; KEY_BYTES], OpenError> {
     let mut file: File = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(path)?;
     let metadata = file.metadata()?;
-    if metadata.mode() & 0o077 != 0 {
-        return Err(OpenError::KeyIsReadable(path.to_owned()));
+    let folder = path.parent().unwrap_or(path);
+    if metadata.mode() & 0o077 != 0 || metadata.uid() != fs::metadata(folder)?.uid() {
+        return Err(OpenError::NotOurs(path.to_owned()));
     }
     let mut key = [0; KEY_BYTES];
     file.read_exact(&mut key)?;
@@ -162,8 +211,8 @@ pub(crate) enum OpenError {
     Io(#[from] io::Error),
     #[error("no random numbers: {0}")]
     Random(String),
-    #[error("{} can be read by others; remove it to have it made anew", .0.display())]
-    KeyIsReadable(PathBuf),
+    #[error("{} is open to others; remove it to have it made anew", .0.display())]
+    NotOurs(PathBuf),
 }
 
 #[derive(Debug, Error)]
@@ -228,13 +277,33 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_others_can_write_is_refused() {
+        let (folder, cache, _) = stored();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+        let opened = CodeCache::open(folder.path(), &cache.engine);
+        assert!(matches!(opened, Err(OpenError::NotOurs(_))));
+    }
+
+    #[test]
+    fn what_was_used_the_longest_ago_is_removed_first() {
+        let (folder, cache, used) = stored();
+        let old = folder.path().join("old.cwasm");
+        let file = File::create(&old).unwrap();
+        file.set_len(MAX_BYTES).unwrap(); // Sparse: takes no room.
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        cache.store(&[8; 32], &Component::new(&cache.engine, EMPTY).unwrap());
+        assert!(!old.exists());
+        assert!(used.exists());
+    }
+
+    #[test]
     fn a_key_that_others_can_read_is_refused() {
         let (folder, cache, _) = stored();
         let key = folder.path().join("key");
         fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(
             CodeCache::open(folder.path(), &cache.engine),
-            Err(OpenError::KeyIsReadable(_))
+            Err(OpenError::NotOurs(_))
         ));
     }
 }

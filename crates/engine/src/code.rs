@@ -1,7 +1,5 @@
 //! Compiled components.
 
-use std::time::Instant;
-
 use thiserror::Error;
 use wasmtime::component::Component;
 
@@ -25,10 +23,8 @@ impl Engine {
         if let Some(component) = self.cache.as_ref().and_then(|cache| cache.load(digest)) {
             return Ok(self.code(component));
         }
-        let start = Instant::now();
         let component =
             Component::new(&self.wasmtime, wasm).map_err(|error| CompileError::new(&error))?;
-        tracing::debug!(bytes = wasm.len(), time = ?start.elapsed(), "compiled");
         if let Some(cache) = &self.cache {
             cache.store(digest, &component);
         }

@@ -14,7 +14,7 @@ use std::{
 /// 10 ms 71 ms.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Advances the engine's epoch once a [`TICK`] while anything runs, from a thread of its own: a
+/// Advances the engine's epoch once a [`TICK`] while any instance lives, from a thread of its own: a
 /// task could be kept waiting by the very guests that it is to interrupt.
 pub(crate) struct Ticker {
     shared: Arc<Shared>,
@@ -68,7 +68,7 @@ fn tick(shared: &Shared, engine: &wasmtime::EngineWeak) {
     }
 }
 
-/// Something runs.
+/// An instance lives.
 pub(crate) struct Running(Arc<Shared>);
 
 impl Drop for Running {

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::{self, poll_fn},
+    panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
     task::Poll,
@@ -10,8 +11,8 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
+use http::header::CONTENT_LENGTH;
 use thiserror::Error;
-use tokio::time::sleep;
 use wasmtime::{AsContextMut, Store, WasmBacktrace, component::Linker};
 use wasmtime_wasi_http::{
     WasiBody,
@@ -21,7 +22,8 @@ use wasmtime_wasi_http::{
 
 use crate::{
     Budget, Code, Engine, InstanceState, LinkError, ResponseBody,
-    body::{Body, into_wasi_body},
+    body::{Body, Patience, Upload, into_wasi_body},
+    epoch::Running,
 };
 
 /// The HTTP handler of a component, linked.
@@ -31,6 +33,7 @@ pub struct HttpEntry<T: 'static>(Arc<ProxyPre<T>>);
 /// Dropping it stops the guest at once and frees the instance.
 pub(crate) type Work = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
 
+type HeadSender = futures_channel::oneshot::Sender<wasmtime::Result<http::Response<WasiBody>>>;
 type Head = futures_channel::oneshot::Receiver<wasmtime::Result<http::Response<WasiBody>>>;
 
 impl<T: InstanceState> HttpEntry<T> {
@@ -52,53 +55,66 @@ impl<T: InstanceState> HttpEntry<T> {
 
     /// Prepares the call of the handler with `request` in a new instance in `store`. The guest
     /// runs while the returned call, and then the response's body, are polled; `guard` is dropped
-    /// when the instance is.
-    pub fn call(
+    /// after the last of its work.
+    pub fn call<G: Send + 'static>(
         &self,
         engine: &Engine,
-        mut store: Store<T>,
+        store: Store<T>,
         request: http::Request<Body>,
         time: Duration,
-        guard: impl Send + 'static,
-    ) -> HttpCall {
-        let pre = self.0.clone();
+        guard: G,
+    ) -> HttpCall<G> {
         let (sender, head) = futures_channel::oneshot::channel();
+        let upload = Upload::default();
+        let request = request.map(|body| into_wasi_body(body, upload.clone()));
         let running = engine.running();
-        let work = async move {
-            let _guard = (guard, running);
-            let proxy = match pre.instantiate_async(&mut store).await {
-                Ok(proxy) => proxy,
-                Err(error) => return Err(CallError::failed(error, store.data_mut().budget())),
-            };
-            let request = request.map(into_wasi_body);
-            let result = store
-                .run_concurrent(async |accessor| {
-                    accessor
-                        .with(|mut store| {
-                            Prepared::new(store.as_context_mut(), &proxy, request, T::http, sender)
-                        })?
-                        .run(accessor, future::pending())
-                        .await?;
-                    // The body is written by tasks that outlive the call.
-                    poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
-                    Ok(())
-                })
-                .await
-                .flatten();
-            result.map_err(|error| CallError::failed(error, store.data_mut().budget()))
-        };
-        HttpCall { head, work: Box::pin(work), time }
+        let work = run(self.0.clone(), store, request, sender, running);
+        // A panic in a host call is that request's alone.
+        let work = AssertUnwindSafe(work).catch_unwind().map(|result| match result {
+            Ok(result) => result,
+            Err(_) => Err(CallError::Panicked),
+        });
+        HttpCall { head, work: Box::pin(work), guard, patience: Patience::new(time, upload) }
     }
 }
 
-/// A call of an HTTP handler on its way to a response.
-pub struct HttpCall {
-    head: Head,
-    work: Work,
-    time: Duration,
+async fn run<T: InstanceState>(
+    pre: Arc<ProxyPre<T>>,
+    mut store: Store<T>,
+    request: http::Request<WasiBody>,
+    sender: HeadSender,
+    _running: Running,
+) -> Result<(), CallError> {
+    let proxy = match pre.instantiate_async(&mut store).await {
+        Ok(proxy) => proxy,
+        Err(error) => return Err(CallError::failed(error, store.data_mut().budget())),
+    };
+    let result = store
+        .run_concurrent(async |accessor| {
+            accessor
+                .with(|mut store| {
+                    Prepared::new(store.as_context_mut(), &proxy, request, T::http, sender)
+                })?
+                .run(accessor, future::pending())
+                .await?;
+            // The body is written by tasks that outlive the call.
+            poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+            Ok(())
+        })
+        .await
+        .flatten();
+    result.map_err(|error| CallError::failed(error, store.data_mut().budget()))
 }
 
-impl HttpCall {
+/// A call of an HTTP handler on its way to a response.
+pub struct HttpCall<G> {
+    head: Head,
+    work: Work,
+    guard: G,
+    patience: Patience,
+}
+
+impl<G: Send + 'static> HttpCall<G> {
     /// Runs the guest until the head of its response is there.
     ///
     /// `on_late_failure` is told of what goes wrong afterwards.
@@ -106,33 +122,33 @@ impl HttpCall {
     /// # Errors
     /// When the guest traps, answers with an error or not at all, or takes too long.
     pub async fn response(
-        mut self,
+        self,
         on_late_failure: impl FnOnce(CallError) + Send + 'static,
-    ) -> Result<http::Response<ResponseBody>, CallError> {
-        let mut deadline = std::pin::pin!(sleep(self.time));
-        let mut work = Some(self.work);
-        let head = poll_fn(|cx| {
-            if let Poll::Ready(Ok(head)) = self.head.poll_unpin(cx) {
-                return Poll::Ready(head.map_err(CallError::answered));
-            }
+    ) -> Result<http::Response<ResponseBody<G>>, CallError> {
+        let Self { mut head, work, guard, mut patience } = self;
+        let mut work = Some(work);
+        let response = poll_fn(|cx| {
             match work.as_mut().map(|work| work.as_mut().poll(cx)) {
                 Some(Poll::Ready(result)) => {
                     work = None;
                     result?;
-                    // What it sent before it ended is there now, or never will be.
-                    Poll::Ready(match self.head.try_recv() {
-                        Ok(Some(head)) => head.map_err(CallError::answered),
-                        Ok(None) | Err(_) => Err(CallError::NoResponse),
-                    })
                 }
-                Some(Poll::Pending) | None => match self.head.poll_unpin(cx) {
-                    Poll::Ready(Ok(head)) => Poll::Ready(head.map_err(CallError::answered)),
-                    _ => deadline.as_mut().poll(cx).map(|()| Err(CallError::Deadline(self.time))),
-                },
+                Some(Poll::Pending) | None => {}
+            }
+            match head.poll_unpin(cx) {
+                Poll::Ready(Ok(response)) => Poll::Ready(response.map_err(CallError::answered)),
+                Poll::Ready(Err(_)) if work.is_none() => Poll::Ready(Err(CallError::NoResponse)),
+                // A guest that fails drops the sender before its work has ended with the reason.
+                Poll::Ready(Err(_)) | Poll::Pending => patience.poll_end(cx).map(Err),
             }
         })
         .await?;
-        Ok(head.map(|body| ResponseBody::new(body, work, self.time, Box::new(on_late_failure))))
+        let length = response.headers().get(CONTENT_LENGTH).and_then(|value| {
+            value.to_str().ok()?.parse().ok() // Checked by wasi:http where a guest sets it.
+        });
+        let on_late_failure = Box::new(on_late_failure);
+        Ok(response
+            .map(|body| ResponseBody::new(body, length, work, guard, patience, on_late_failure)))
     }
 }
 
@@ -155,6 +171,12 @@ pub enum CallError {
     /// It kept its caller waiting for longer than its time limit.
     #[error("time limit of {0:?} reached")]
     Deadline(Duration),
+    /// The client sent nothing for as long, while the guest waited for the rest of the request.
+    #[error("the client sent nothing for {0:?}")]
+    SilentClient(Duration),
+    /// A host call panicked; the message is on standard error.
+    #[error("a host call panicked")]
+    Panicked,
     /// It returned without setting a response.
     #[error("the handler returned no response")]
     NoResponse,
@@ -179,7 +201,7 @@ impl fmt::Display for Explained<'_> {
             }
         }
         match backtrace {
-            Some(backtrace) => write!(f, "\nwasm backtrace:\n{backtrace}"),
+            Some(backtrace) => write!(f, "\n{backtrace}"),
             None => Ok(()),
         }
     }

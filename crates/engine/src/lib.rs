@@ -53,7 +53,7 @@ const TICKS_BEFORE_YIELD: u64 = 1;
 
 /// Handles of one component instance at most: far above what a request needs, and far below what
 /// it takes to hurt the host (RUSTSEC-2026-0020).
-const MAX_HANDLES: usize = 10_000;
+const MAX_HANDLES: usize = 4_096;
 
 impl Engine {
     /// Makes the engine. A cache folder that can't be used is reported in the log and done
@@ -83,11 +83,6 @@ impl Engine {
     /// A linker for this engine's components.
     pub fn linker<T: 'static>(&self) -> wasmtime::component::Linker<T> {
         wasmtime::component::Linker::new(&self.wasmtime)
-    }
-
-    /// The wasmtime engine, for the types of a [`Code`].
-    pub fn wasmtime(&self) -> &wasmtime::Engine {
-        &self.wasmtime
     }
 
     /// Guests are interrupted while the result lives.

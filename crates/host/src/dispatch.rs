@@ -6,10 +6,13 @@ use std::{
         Arc, LazyLock,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
-use dhow_engine::{Body, CallError, ResponseBody};
+use dhow_engine::{Body, CallError};
 use thiserror::Error;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::{Host, LiveComponent};
 
@@ -22,6 +25,19 @@ pub struct Invocation {
     /// The request.
     pub request: http::Request<Body>,
 }
+
+/// The body of a response, which runs the guest while it is read.
+pub type ResponseBody = dhow_engine::ResponseBody<Guard>;
+
+/// Counts an invocation for as long as it is under way, work after the response included.
+pub struct Guard {
+    _permit: OwnedSemaphorePermit,
+    _token: TaskTrackerToken,
+}
+
+/// How long a request waits for a place: as long as an invocation that has answered takes to be
+/// gone, so that a client's next request is not refused for the sake of its last.
+const ADMISSION_WAIT: Duration = Duration::from_millis(5);
 
 /// Names a request in the log and to the client: sixteen hexadecimal digits, different for each
 /// request of a process, and most likely for those of several.
@@ -67,12 +83,12 @@ impl Host {
         Invocation { id, component, request }: Invocation,
     ) -> Result<http::Response<ResponseBody>, Failure> {
         let linked = &component.linked;
-        let permit = component
-            .permits
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| Failure::Busy(linked.limits.concurrency))?;
-        let guard = (permit, self.invocations.token());
+        let permits = component.permits.clone();
+        let permit = match timeout(ADMISSION_WAIT, permits.acquire_owned()).await {
+            Ok(Ok(permit)) => permit,
+            Ok(Err(_)) | Err(_) => return Err(Failure::Busy(linked.limits.concurrency)),
+        };
+        let guard = Guard { _permit: permit, _token: self.invocations.token() };
         let state = self.capabilities.open(&linked.granted);
         let store = self.engine.store(state);
         let call = linked.entry.call(&self.engine, store, request, linked.limits.time, guard);

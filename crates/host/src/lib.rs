@@ -7,8 +7,8 @@ mod live;
 mod router;
 
 pub use command::{LinkedCommand, RunError};
-pub use dhow_engine::{Body, CallError, ResponseBody};
-pub use dispatch::{Failure, Invocation, RequestId};
+pub use dhow_engine::{Body, CallError};
+pub use dispatch::{Failure, Guard, Invocation, RequestId, ResponseBody};
 pub use link::{LinkFault, LinkFaults, LinkedApp, LinkedComponent};
 pub use live::{LiveApp, LiveComponent};
 

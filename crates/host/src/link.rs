@@ -1,6 +1,11 @@
 //! From a checked app and its components to one that can run.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use dhow_capabilities::{Granted, MissingVariable, State, is_served, nearest_served};
 use dhow_engine::{Code, CompileError, HttpEntry, LinkError};
@@ -100,11 +105,25 @@ impl Host {
     }
 
     pub(crate) fn load(&self, name: &Name, artifact: &Artifact) -> Result<Code, LinkFault> {
-        self.engine.load(artifact.bytes(), artifact.digest().as_bytes()).map_err(|error| {
-            LinkFault::Damaged { component: name.clone(), path: artifact.path().to_owned(), error }
-        })
+        let start = Instant::now();
+        let code =
+            self.engine.load(artifact.bytes(), artifact.digest().as_bytes()).map_err(|error| {
+                LinkFault::Damaged {
+                    component: name.clone(),
+                    path: artifact.path().to_owned(),
+                    error,
+                }
+            })?;
+        let time = start.elapsed();
+        if time > NOTICEABLE {
+            tracing::info!(component = %name, "compiled in {time:.1?}");
+        }
+        Ok(code)
     }
 }
+
+/// What a person notices; from the code cache it takes less.
+const NOTICEABLE: Duration = Duration::from_millis(100);
 
 /// What linking came to: `entry` is `None` where the component has no such export, which `none`
 /// says.

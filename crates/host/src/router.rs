@@ -1,66 +1,81 @@
 //! Which component answers a path.
 
+use std::collections::HashMap;
+
 use dhow_manifest::{Name, PathPattern, Route, Segment};
 
-/// Finds the component for a path, in time that does not grow with the number of routes.
-pub(crate) struct Router(matchit::Router<usize>);
+/// Finds the component for a path: a tree of segments, in which text is tried before a parameter,
+/// and a parameter before the rest. The time grows with the length of the path, not with the number
+/// of routes.
+#[derive(Default)]
+pub(crate) struct Router {
+    root: Node,
+}
+
+/// Where patterns go on after the segments that led here. A target is an index of a component.
+#[derive(Default)]
+struct Node {
+    texts: HashMap<String, Node>,
+    parameter: Option<Box<Node>>,
+    /// For what ends here.
+    end: Option<usize>,
+    /// For what goes on in any way, or not at all.
+    rest: Option<usize>,
+}
 
 impl Router {
     /// A router that gives the index in `components` of the component that a route leads to.
     ///
     /// # Errors
-    /// When two patterns match the same paths, which a checked manifest does not have.
+    /// When a route leads to none, which no route of a checked manifest does.
     pub(crate) fn new<'a>(
         routes: &[Route],
         components: impl Iterator<Item = &'a Name> + Clone,
     ) -> Result<Self, String> {
-        let mut router = matchit::Router::new();
-        let mut bare = Vec::new();
+        let mut router = Self::default();
         for Route { path, component } in routes {
             let Some(index) = components.clone().position(|name| name == component) else {
                 return Err(format!("`{path}` leads to `{component}`, which does not exist"));
             };
-            let paths = MatchitPaths::of(path);
-            router.insert(paths.pattern, index).map_err(|error| format!("`{path}`: {error}"))?;
-            bare.extend(paths.bare.into_iter().map(|bare| (bare, index)));
+            router.insert(path, index);
         }
-        for (path, index) in bare {
-            // Where a route of its own leads there, that is the more exact one.
-            let _ = router.insert(path, index);
+        Ok(router)
+    }
+
+    fn insert(&mut self, pattern: &PathPattern, target: usize) {
+        let mut node = &mut self.root;
+        for segment in pattern.segments() {
+            node = match segment {
+                Segment::Text(text) => node.texts.entry(text.clone()).or_default(),
+                Segment::Parameter(_) => node.parameter.get_or_insert_default(),
+                Segment::Rest => {
+                    node.rest = Some(target);
+                    return;
+                }
+            };
         }
-        Ok(Self(router))
+        node.end = Some(target);
     }
 
     pub(crate) fn find(&self, path: &str) -> Option<usize> {
-        self.0.at(path).ok().map(|found| *found.value)
+        self.root.find(path.strip_prefix('/'))
     }
 }
 
-/// A pattern in matchit's syntax.
-struct MatchitPaths {
-    pattern: String,
-    /// What a pattern that ends in `...` matches besides: matchit's wildcard is never empty.
-    bare: Vec<String>,
-}
-
-impl MatchitPaths {
-    fn of(pattern: &PathPattern) -> Self {
-        let mut text = String::new();
-        for (index, segment) in pattern.segments().iter().enumerate() {
-            match segment {
-                Segment::Text(literal) => text.push_str(&format!("/{literal}")),
-                // Its own name does not matter, and must be the same for all at this place.
-                Segment::Parameter(_) => text.push_str(&format!("/{{p{index}}}")),
-                Segment::Rest => {
-                    let pattern = format!("{text}/{{*rest}}");
-                    let with_slash = format!("{text}/");
-                    let bare =
-                        if text.is_empty() { vec![with_slash] } else { vec![text, with_slash] };
-                    return Self { pattern, bare };
-                }
-            }
-        }
-        Self { pattern: text, bare: Vec::new() }
+impl Node {
+    /// `path` is what follows the slash, where there is one.
+    fn find(&self, path: Option<&str>) -> Option<usize> {
+        let Some(path) = path else { return self.end.or(self.rest) };
+        let (segment, following) = match path.split_once('/') {
+            Some((segment, following)) => (segment, Some(following)),
+            None => (path, None),
+        };
+        let by_text = || self.texts.get(segment)?.find(following);
+        let by_parameter = || match &self.parameter {
+            Some(node) if !segment.is_empty() => node.find(following),
+            _ => None,
+        };
+        by_text().or_else(by_parameter).or(self.rest)
     }
 }
 
@@ -86,7 +101,9 @@ mod tests {
 
     #[test]
     fn the_more_exact_pattern_wins() {
-        let find = router(&["/...", "/cart", "/cart/:id", "/cart/new", "/static/...", "/"]);
+        let routes =
+            ["/...", "/cart", "/cart/:id", "/cart/:id/...", "/cart/new", "/static/...", "/"];
+        let find = router(&routes);
         for (path, route) in [
             ("/", "/"),
             ("/x", "/..."),
@@ -94,7 +111,9 @@ mod tests {
             ("/cart/", "/..."),
             ("/cart/7", "/cart/:id"),
             ("/cart/new", "/cart/new"),
-            ("/cart/new/x", "/..."),
+            ("/cart/new/x", "/cart/:id/..."),
+            ("/cart/7/x/y", "/cart/:id/..."),
+            ("/cart//x", "/..."),
             ("/static", "/static/..."),
             ("/static/", "/static/..."),
             ("/static/a/b", "/static/..."),
@@ -106,10 +125,13 @@ mod tests {
 
     #[test]
     fn what_no_pattern_matches_has_no_component() {
-        let find = router(&["/a", "/b/:x/...", "/b/:y"]);
+        let find = router(&["/a", "/b/:x/...", "/b/:y", "/c/:x/d"]);
         assert_eq!(find("/"), None);
         assert_eq!(find("/a/"), None);
         assert_eq!(find("/b/1/2").as_deref(), Some("/b/:x/..."));
+        assert_eq!(find("/b/1").as_deref(), Some("/b/:y"));
+        assert_eq!(find("/c/1/d").as_deref(), Some("/c/:x/d"));
+        assert_eq!(find("/c/1"), None);
         assert_eq!(find("*"), None);
     }
 }

@@ -123,11 +123,15 @@ fn read_app(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Option<App> {
         .and_then(|value| raw::string(value, r#"version = "1.2.0""#, faults))
         .map(str::to_owned);
     let components = read_components(table.get("component"), faults);
-    let routes = match table.get("http") {
-        Some(value) => read_routes(value, &components, faults),
+    let http = table.get("http");
+    let is_empty = |value: Value<'_>| value.get_ref().as_array().is_some_and(|all| all.is_empty());
+    let routes = match http.filter(|value| !is_empty(value)) {
+        Some(value) => {
+            check_every_component_is_reached(value, &components, faults);
+            read_routes(value, &components, faults)
+        }
         None => default_route(&components, faults),
     };
-    check_every_component_is_reached(&components, &routes, faults);
     table.finish(faults);
     Some(App {
         name: name?,
@@ -270,6 +274,14 @@ fn read_build(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<Build> {
         .map(|value| raw::strings(value, r#"watch = ["src/**"]"#, faults))
         .unwrap_or_default();
     table.finish(faults);
+    for (pattern, span) in &watch {
+        if let Err(error) = glob::Pattern::new(pattern) {
+            faults.push(
+                Fault::new(span.clone(), format!("`{pattern}` is no pattern: {}", error.msg))
+                    .help(r#"write: watch = ["src/**/*.rs"]"#),
+            );
+        }
+    }
     Some(Build {
         command: command?,
         folder,
@@ -505,20 +517,24 @@ fn default_route(
 }
 
 fn check_every_component_is_reached(
+    routes: Value<'_>,
     components: &BTreeMap<Name, FoundComponent>,
-    routes: &FoundRoutes,
     faults: &mut Vec<Fault>,
 ) {
-    if routes.is_empty() {
-        return; // Said already.
-    }
+    // By what is written: a route that has a fault of its own leads there all the same.
+    let named: Vec<&str> = routes
+        .get_ref()
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|route| route.get_ref().get("component")?.get_ref().as_str())
+        .collect();
     for (name, found) in components {
-        if !routes.iter().any(|(route, _)| route.component == *name) {
+        if !named.contains(&name.as_str()) {
+            let route = format!("[[http]]\npath = \"/{name}/...\"\ncomponent = \"{name}\"");
             faults.push(
                 Fault::new(found.span.clone(), format!("no route leads to component `{name}`"))
-                    .help(format!(
-                        "write: [[http]]\npath = \"/{name}/...\"\ncomponent = \"{name}\""
-                    )),
+                    .help(format!("write: {route}")),
             );
         }
     }

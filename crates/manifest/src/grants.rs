@@ -88,6 +88,8 @@ impl HostPattern {
         let host = host.strip_suffix('.').unwrap_or(host);
         match self {
             Self::Name(name) => host.eq_ignore_ascii_case(name),
+            // An address has no labels, though it looks like it.
+            Self::Below(_) if parse_address(host).is_some() => false,
             Self::Below(parent) => {
                 let host = host.to_ascii_lowercase();
                 host.strip_suffix(parent.as_str())
@@ -147,8 +149,11 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), OriginError> {
         return Ok((text, None));
     };
     let (host, port) = text.split_at(host_end + colon);
-    let port = port.trim_start_matches(':').parse().map_err(|_| OriginError::Port)?;
-    Ok((host, Some(port)))
+    let digits = port.strip_prefix(':').unwrap_or(port);
+    if !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(OriginError::Port);
+    }
+    Ok((host, Some(digits.parse().map_err(|_| OriginError::Port)?)))
 }
 
 fn parse_host(host: &str) -> Result<HostPattern, OriginError> {
@@ -164,7 +169,8 @@ fn parse_host(host: &str) -> Result<HostPattern, OriginError> {
     dns_name(host).map(HostPattern::Name)
 }
 
-/// RFC 1123, section 2.1, and underscores, which many private zones use.
+/// RFC 1123, section 2.1, and underscores, which many private zones use. A last label of digits
+/// makes an address of it to every URL parser (WHATWG URL, "ends in a number checker").
 fn dns_name(text: &str) -> Result<String, OriginError> {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -172,7 +178,9 @@ fn dns_name(text: &str) -> Result<String, OriginError> {
             && !label.ends_with('-')
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
-    if text.len() <= 253 && text.split('.').all(is_label) {
+    let ends_in_number =
+        text.rsplit('.').next().is_some_and(|label| label.bytes().all(|b| b.is_ascii_digit()));
+    if text.len() <= 253 && text.split('.').all(is_label) && !ends_in_number {
         Ok(text.to_ascii_lowercase())
     } else {
         Err(OriginError::Host)
@@ -251,6 +259,11 @@ mod tests {
             ("https://*", OriginError::Wildcard),
             ("https://", OriginError::Host),
             ("https://a..b", OriginError::Host),
+            ("https://127.1", OriginError::Host),
+            ("https://*.0.0.1", OriginError::Host),
+            ("https://a.example:+80", OriginError::Port),
+            ("https://a.example:::80", OriginError::Port),
+            ("https://a.example:", OriginError::Port),
         ] {
             assert_eq!(Origin::parse(text), Err(error), "{text}");
         }

@@ -29,6 +29,9 @@ pub struct PathPattern {
     segments: Vec<Segment>,
 }
 
+/// Longer than any path that people write.
+const MAX_LENGTH: usize = 1_024;
+
 /// A part of a [`PathPattern`] between two slashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Segment {
@@ -53,6 +56,9 @@ impl PathPattern {
     /// characters that no path of a request has.
     pub fn parse(text: &str) -> Result<Self, PathPatternError> {
         let rest = text.strip_prefix('/').ok_or(PathPatternError::NoSlash)?;
+        if text.len() > MAX_LENGTH {
+            return Err(PathPatternError::TooLong);
+        }
         let mut segments = Vec::new();
         let mut parts = rest.split('/').peekable();
         while let Some(part) = parts.next() {
@@ -117,6 +123,8 @@ impl fmt::Display for PathPattern {
 pub enum PathPatternError {
     #[error("a path begins with `/`")]
     NoSlash,
+    #[error("a path has at most {MAX_LENGTH} bytes")]
+    TooLong,
     #[error("`...` stands for all that follows, so it can only come last")]
     RestNotLast,
     #[error("`*` is no wildcard here: write `:name` for one segment, `...` for all that follows")]

@@ -1,7 +1,8 @@
 //! Reading a component from a file, and saying what it is when it is none.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -40,10 +41,13 @@ impl Artifact {
         if metadata.is_dir() {
             return Err(error(Kind::Folder));
         }
-        if metadata.len() > MAX_BYTES {
-            return Err(error(Kind::TooLarge(metadata.len())));
+        let mut bytes = Vec::new();
+        // Not by the size of the metadata: a device has none, and a file may grow.
+        let file = File::open(path).map_err(io_error)?;
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io_error)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(error(Kind::TooLarge));
         }
-        let bytes = fs::read(path).map_err(io_error)?;
         check_preamble(&bytes).map_err(error)?;
         Ok(Self { path: path.to_owned(), digest: Digest::of(&bytes), bytes })
     }
@@ -127,8 +131,8 @@ pub enum Kind {
     Folder,
     #[error("can't be read: {0}")]
     Unreadable(io::Error),
-    #[error("{0} bytes long; the limit is {MAX_BYTES}")]
-    TooLarge(u64),
+    #[error("longer than the limit of {MAX_BYTES} bytes")]
+    TooLarge,
     #[error("an empty file, not a component")]
     Empty,
     #[error("a core WebAssembly module, not a component")]
@@ -164,7 +168,7 @@ impl Kind {
             Self::Missing
             | Self::Folder
             | Self::Unreadable(_)
-            | Self::TooLarge(_)
+            | Self::TooLarge
             | Self::UnknownVersion
             | Self::NotWasm => None,
         }

@@ -6,6 +6,7 @@ use dhow_capabilities::Capabilities;
 use dhow_engine::{Engine, EngineError, Options};
 use dhow_host::Host;
 use dhow_triggers::http::{HttpTrigger, Settings};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 
@@ -58,15 +59,17 @@ impl Server {
     /// to their end within `grace`.
     pub async fn serve(self, stop: impl Future<Output = ()>, grace: Duration) -> Drained {
         let (stop_sender, stop_receiver) = watch::channel(false);
-        let trigger = HttpTrigger::new(self.host.clone(), self.listener, Settings::default());
+        let trigger = HttpTrigger::new(self.host.clone(), self.listener, settings());
         let mut serving = std::pin::pin!(trigger.serve(stop_receiver));
-        tokio::select! {
-            () = stop => {}
-            () = &mut serving => {}
-        }
+        let ended = tokio::select! {
+            () = stop => false,
+            () = &mut serving => true,
+        };
         let _ = stop_sender.send(true);
         let drain = async {
-            serving.await;
+            if !ended {
+                serving.await;
+            }
             self.host.drained().await;
         };
         match timeout(grace, drain).await {
@@ -78,6 +81,19 @@ impl Server {
             },
         }
     }
+}
+
+/// As many connections as there are descriptors for, of which half are left for what guests and
+/// the host open themselves.
+fn settings() -> Settings {
+    let mut limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if setrlimit(Resource::Nofile, raised).is_ok() {
+        limit = raised;
+    }
+    let descriptors = limit.current.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+    let settings = Settings::default();
+    Settings { max_connections: settings.max_connections.min(descriptors / 2).max(1), ..settings }
 }
 
 /// The port can't be had.

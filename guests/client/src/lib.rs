@@ -26,8 +26,7 @@ impl wasip3::exports::http::handler::Guest for Client {
         Ok(match client::send(outbound).await {
             Ok(answer) => {
                 let headers = Fields::new();
-                let _ = headers
-                    .append("x-status", answer.get_status_code().to_string().as_bytes());
+                let _ = headers.append("x-status", answer.get_status_code().to_string().as_bytes());
                 let (_received, received) = wit_future::new(|| Ok(()));
                 let (body, trailers) = Response::consume_body(answer, received);
                 Response::new(headers, Some(body), trailers).0

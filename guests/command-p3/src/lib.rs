@@ -10,7 +10,9 @@ wasip3::cli::command::export!(Command);
 impl wasip3::exports::cli::run::Guest for Command {
     async fn run() -> Result<(), ()> {
         let arguments = cli::environment::get_arguments();
-        if let [_, word, code] = &arguments[..] && word == "exit" {
+        if let [_, word, code] = &arguments[..]
+            && word == "exit"
+        {
             cli::exit::exit_with_code(code.parse().unwrap());
         }
         let text = format!("{}\n", arguments[1..].join("|"));

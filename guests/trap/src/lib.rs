@@ -1,6 +1,6 @@
 //! Fails in the way that the path names.
 
-use std::hint::black_box;
+use std::{hint::black_box, io::Write as _};
 
 use wasip3::{
     http::types::{ErrorCode, Fields, Request, Response},
@@ -20,6 +20,7 @@ impl wasip3::exports::http::handler::Guest for Trap {
             Some("/error") => Err(ErrorCode::ConfigurationError),
             Some("/late-trap") => Ok(response(|| panic!("as asked, late"))),
             Some("/late-loop") => Ok(response(|| spin())),
+            Some("/flood") => flood(),
             Some("/exit") => std::process::exit(7),
             _ => Ok(response(|| ())),
         }
@@ -29,6 +30,13 @@ impl wasip3::exports::http::handler::Guest for Trap {
 fn spin() -> ! {
     loop {
         black_box(());
+    }
+}
+
+fn flood() -> ! {
+    let lines = [b'\n'; 64 << 10];
+    loop {
+        let _ = std::io::stdout().write_all(&lines);
     }
 }
 

@@ -24,16 +24,15 @@ pub struct HttpTrigger {
 pub struct Settings {
     /// Connections at the same time; more wait in the system's backlog.
     pub max_connections: usize,
-    /// From the first byte of a request to the end of its headers, and from the opening of a
-    /// connection to its first request.
+    /// From the opening of a connection, or the end of a response, to the end of the next
+    /// request's headers. An idle connection is closed after as long.
     pub header_timeout: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            // Half of the usual limit of open files (1,024 soft, raised by most service managers)
-            // would be too few for a server, and each idle connection costs about 10 KiB.
+            // Each idle connection costs about 10 KiB.
             max_connections: 10_000,
             // What a client on a bad line needs at most.
             header_timeout: Duration::from_secs(10),
@@ -52,10 +51,10 @@ impl HttpTrigger {
     }
 
     /// Serves until `stop` is true, then lets every request that has begun come to its end.
-    pub async fn serve(self, mut stop: watch::Receiver<bool>) {
+    pub async fn serve(self, stop: watch::Receiver<bool>) {
         let connections = TaskTracker::new();
         let permits = Arc::new(Semaphore::new(self.settings.max_connections));
-        let accepted = async {
+        let accept_all = async {
             // The semaphore is never closed.
             while let Ok(permit) = permits.clone().acquire_owned().await {
                 let stream = accept(&self.listener).await;
@@ -69,11 +68,12 @@ impl HttpTrigger {
         };
         let mut stopped = stop.clone();
         tokio::select! {
-            () = accepted => {}
+            // First, so that who has connected before the stop is not reset by it.
+            biased;
+            () = accept_all => {}
             _ = stopped.wait_for(|stop| *stop) => {}
         }
         drop(self.listener);
-        stop.mark_unchanged();
         connections.close();
         connections.wait().await;
     }

@@ -1,26 +1,30 @@
-//! One line in the log for each request, when its response has ended.
+//! One line in the log for each request, when its response has ended or is not wanted any more.
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Instant,
 };
 
 use bytes::Bytes;
 use dhow_host::RequestId;
 use dhow_manifest::Name;
-use http::{Method, Request, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 use tracing::field::display;
 
-/// What is known of a request and its response.
+/// What is known of a request and its response. Writes the line when it is dropped.
 pub(super) struct Record {
     id: RequestId,
     start: Instant,
     method: Method,
     uri: Uri,
     pub(super) component: Option<Name>,
-    pub(super) status: StatusCode,
+    status: Option<StatusCode>,
+    bytes: u64,
+    /// What the response says that its body has.
+    length: Option<u64>,
+    ended: bool,
 }
 
 impl Record {
@@ -31,22 +35,68 @@ impl Record {
             method: request.method().clone(),
             uri: request.uri().clone(),
             component: None,
-            status: StatusCode::OK,
+            status: None,
+            bytes: 0,
+            length: None,
+            ended: false,
+        }
+    }
+
+    pub(super) fn begin_response<B: Body>(&mut self, response: &Response<B>) {
+        self.status = Some(response.status());
+        let length = response.headers().get(CONTENT_LENGTH);
+        self.length = length.and_then(|value| value.to_str().ok()?.parse().ok());
+        self.ended = response.body().is_end_stream() || self.length == Some(0);
+    }
+
+    fn take_account<E>(&mut self, frame: &Option<Result<Frame<Bytes>, E>>) {
+        match frame {
+            Some(Ok(frame)) => match frame.data_ref() {
+                Some(data) => {
+                    self.bytes += data.len() as u64;
+                    self.ended = self.length == Some(self.bytes);
+                }
+                None => self.ended = true, // Trailers.
+            },
+            None => self.ended = true,
+            Some(Err(_)) => self.ended = false,
         }
     }
 }
 
-/// A body that writes the line when it is dropped.
-pub(super) struct Logged<B: Body> {
-    body: B,
-    record: Record,
-    bytes: u64,
-    ended: bool,
+const MAX_PATH: usize = 512;
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let Self { id, method, bytes, .. } = self;
+        let component = self.component.as_ref().map(display);
+        let time = self.start.elapsed();
+        let path = self.uri.path();
+        // As much as helps; the client chooses its length.
+        let path = path.get(..path.floor_char_boundary(MAX_PATH)).unwrap_or(path);
+        match self.status.map(|status| status.as_u16()) {
+            Some(status) => {
+                let cut = if self.ended { "" } else { ", cut off" };
+                tracing::info!(
+                    component,
+                    %id,
+                    "{method} {path} {status} {bytes} bytes in {time:.1?}{cut}"
+                );
+            }
+            None => tracing::info!(component, %id, "{method} {path}: client gone after {time:.1?}"),
+        }
+    }
 }
 
-impl<B: Body> Logged<B> {
+/// A body that is counted.
+pub(super) struct Logged<B> {
+    body: B,
+    record: Record,
+}
+
+impl<B> Logged<B> {
     pub(super) fn new(body: B, record: Record) -> Self {
-        Self { ended: body.is_end_stream(), body, record, bytes: 0 }
+        Self { body, record }
     }
 }
 
@@ -59,16 +109,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Logged<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.get_mut();
-        let frame = Pin::new(&mut this.body).poll_frame(cx);
-        match &frame {
-            Poll::Ready(Some(Ok(frame))) => {
-                this.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-                this.ended = this.body.is_end_stream() || this.body.size_hint().exact() == Some(0);
-            }
-            Poll::Ready(None) => this.ended = true,
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
-        }
-        frame
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        this.record.take_account(&frame);
+        this.record.ended |= this.body.is_end_stream();
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -77,18 +121,5 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Logged<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-impl<B: Body> Drop for Logged<B> {
-    fn drop(&mut self) {
-        let Record { id, start, method, uri, component, status } = &self.record;
-        let component = component.as_ref().map(display);
-        let time = start.elapsed();
-        let status = status.as_u16();
-        let path = uri.path();
-        let bytes = self.bytes;
-        let cut = if self.ended { "" } else { ", cut off" };
-        tracing::info!(component, %id, "{method} {path} {status} {bytes} bytes in {time:.1?}{cut}");
     }
 }

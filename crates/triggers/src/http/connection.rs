@@ -21,13 +21,14 @@ use tokio::{net::TcpStream, sync::watch, time::sleep};
 use super::{Settings, respond, route};
 
 /// What a client may send of a request's head; more is 431. What proxies and browsers stay below.
-const MAX_HEADERS: u32 = 64 << 10;
+/// With HTTP/1.1 it is also what is read ahead of a body, and written ahead of the network.
+const MAX_HEADERS: usize = 64 << 10;
 /// Requests at the same time on one HTTP/2 connection: what RFC 9113 asks for at least, and what
 /// bounds the memory of one connection.
 const MAX_STREAMS: u32 = 200;
 /// The window of one HTTP/2 stream and of a connection: enough for 100 MB/s at 10 ms.
 const STREAM_WINDOW: u32 = 1 << 20;
-/// What is buffered for sending, for each stream or connection.
+/// What is buffered for sending, for each HTTP/2 stream.
 const MAX_SEND_BUFFER: usize = 256 << 10;
 /// How often an HTTP/2 client has to show that it is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -90,11 +91,11 @@ fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(settings.header_timeout)
-        .max_buf_size(MAX_SEND_BUFFER);
+        .max_buf_size(MAX_HEADERS);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_header_list_size(MAX_HEADERS)
+        .max_header_list_size(MAX_HEADERS as u32)
         .max_concurrent_streams(MAX_STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(STREAM_WINDOW)
@@ -109,13 +110,13 @@ async fn answer(
     host: Arc<Host>,
     request: hyper::Request<Incoming>,
 ) -> Result<http::Response<respond::Body>, Infallible> {
-    let exchange = respond::Exchange::begin(&request);
+    let mut exchange = respond::Exchange::begin(&request);
     Ok(match route::route(&host, exchange.id(), request) {
         Ok(invocation) => {
-            let component = invocation.component.name().clone();
+            exchange.is_for(invocation.component.name());
             let outcome = host.dispatch(invocation).await;
-            exchange.respond(Some(component), outcome.map_err(Into::into))
+            exchange.respond(outcome.map_err(Into::into))
         }
-        Err(refusal) => exchange.respond(None, Err(refusal.into())),
+        Err(refusal) => exchange.respond(Err(refusal.into())),
     })
 }

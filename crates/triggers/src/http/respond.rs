@@ -28,6 +28,9 @@ pub(super) enum Problem {
     Refused(#[from] Refusal),
     #[error(transparent)]
     Failed(#[from] Failure),
+    /// RFC 9110, section 15.2: what is informational is followed by another response.
+    #[error("the handler answered with the informational status {0}")]
+    Informational(StatusCode),
 }
 
 /// What a client is told of a problem: a status and a few words. The detail goes to the log, where
@@ -48,8 +51,12 @@ impl Problem {
             Self::Refused(Refusal::NoApp) => {
                 refused(StatusCode::SERVICE_UNAVAILABLE, "unavailable")
             }
-            Self::Refused(Refusal::BadHost | Refusal::HostMismatch) => {
-                refused(StatusCode::BAD_REQUEST, "bad request")
+            // The client's own mistake, which it may know.
+            Self::Refused(Refusal::BadHost) => {
+                refused(StatusCode::BAD_REQUEST, "bad request: no valid host")
+            }
+            Self::Refused(Refusal::HostMismatch) => {
+                refused(StatusCode::BAD_REQUEST, "bad request: host header and target differ")
             }
             Self::Refused(Refusal::Method) => {
                 refused(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
@@ -57,11 +64,14 @@ impl Problem {
             Self::Failed(Failure::Busy(_)) => {
                 failed(StatusCode::SERVICE_UNAVAILABLE, "unavailable")
             }
+            Self::Informational(_) => failed(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
             Self::Failed(Failure::Call(error)) => match error {
+                CallError::SilentClient(_) => refused(StatusCode::REQUEST_TIMEOUT, "timed out"),
                 CallError::Deadline(_) => failed(StatusCode::GATEWAY_TIMEOUT, "timed out"),
                 CallError::Failed(_)
                 | CallError::Memory { .. }
                 | CallError::NoResponse
+                | CallError::Panicked
                 | CallError::ErrorCode(_) => {
                     failed(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
                 }
@@ -95,17 +105,24 @@ impl Exchange {
         self.id
     }
 
+    pub(super) fn is_for(&mut self, component: &Name) {
+        self.record.component = Some(component.clone());
+    }
+
     pub(super) fn respond(
         mut self,
-        component: Option<Name>,
         outcome: Result<Response<ResponseBody>, Problem>,
     ) -> Response<Body> {
-        self.record.component = component;
         let response = match outcome {
+            Ok(response) if response.status().is_informational() => {
+                let problem = Problem::Informational(response.status());
+                response.into_body().discard();
+                self.problem_response(&problem)
+            }
             Ok(response) => self.guest_response(response),
             Err(problem) => self.problem_response(&problem),
         };
-        self.record.status = response.status();
+        self.record.begin_response(&response);
         response.map(|body| Logged::new(body, self.record))
     }
 
@@ -115,10 +132,8 @@ impl Exchange {
     ) -> Response<Either<ResponseBody, Full<Bytes>>> {
         let status = response.status();
         // RFC 9110, sections 6.4.1 and 15: no content follows, so nobody will read the body.
-        let has_no_content = self.is_head
-            || status.is_informational()
-            || status == StatusCode::NO_CONTENT
-            || status == StatusCode::NOT_MODIFIED;
+        let has_no_content =
+            self.is_head || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
         let (parts, body) = response.into_parts();
         let body = if has_no_content {
             body.discard();
