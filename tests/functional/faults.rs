@@ -119,6 +119,30 @@ async fn more_than_the_concurrency_limit_is_503_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn more_than_the_pool_of_instances_is_503() {
+    let manifest = "name = \"slow\"\ncomponent.slow.source = \"{slow}\"";
+    let up = Up::app_with(manifest, |command| {
+        command.args(["--instances", "2"]);
+    });
+    let mut busy = Vec::new();
+    for _ in 0..2 {
+        let mut connection = Connection::http1(up.address).await;
+        let request = connection.request("GET", "/ticks/200", empty());
+        busy.push((connection.send(request).await.unwrap(), connection));
+    }
+    let refused = get(up.address, "/ticks/0").await;
+    assert_eq!(
+        (refused.status.as_u16(), &refused.headers["retry-after"]),
+        (503, &"1".parse().unwrap())
+    );
+    up.wait_for_log("all instances are in use");
+    for (response, _connection) in busy {
+        assert!(answer(response).await.text.ends_with("tick 9\n"));
+    }
+    assert_eq!(get(up.address, "/ticks/0").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_goes_away_stops_the_guest() {
     let up = Up::guest("slow", "limits = { concurrency = 1, time = \"1h\" }");
     let mut hour_in_milliseconds = 3_600_000;

@@ -1,6 +1,6 @@
 //! The arguments. Each flag that holds more than text is parsed into its checked type here.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use dhow_capabilities::FolderGrant;
@@ -41,6 +41,10 @@ pub(crate) struct UpArgs {
     /// How long requests under way may take to end after Ctrl-C.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     pub(crate) grace: Duration,
+    /// How many instances there may be at a time; more requests get 503. As many as the machine
+    /// has room for, up to 2,000, where not given.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) instances: Option<NonZeroU32>,
     /// Serve what is there, without building it first.
     #[arg(long)]
     pub(crate) no_build: bool,

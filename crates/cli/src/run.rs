@@ -4,6 +4,7 @@ use std::{path::Path, process::ExitCode, sync::Arc};
 
 use dhow_capabilities::{Capabilities, CommandGrants};
 use dhow_package::Artifact;
+use dhow_server::{Instances, Options};
 
 use crate::{app::component_name, args::RunArgs, error::CliError, folders, output::PrefixedOutput};
 
@@ -13,7 +14,8 @@ pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let name = component_name(path);
     let capabilities =
         Capabilities::new(Arc::new(PrefixedOutput::start()), folders::environment_variable);
-    let host = dhow_server::host(folders::code_cache(), capabilities)
+    let options = Options { code_cache: folders::code_cache(), instances: Instances::OnDemand };
+    let host = dhow_server::host(&options, capabilities)
         .map_err(|error| CliError::failure(error.to_string()))?;
     let command = host.link_command(&name, &artifact)?;
     let grants = CommandGrants {

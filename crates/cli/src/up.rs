@@ -4,7 +4,7 @@ use std::{io, process::ExitCode, sync::Arc};
 
 use dhow_capabilities::Capabilities;
 use dhow_manifest::{App, Component, Grants, Limits, Name};
-use dhow_server::{BindError, Drained, Server};
+use dhow_server::{BindError, Drained, Instances, Options, Server};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -27,7 +27,9 @@ pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
     let artifacts = local.artifacts()?;
     let capabilities =
         Capabilities::new(Arc::new(PrefixedOutput::start()), folders::environment_variable);
-    let host = dhow_server::host(folders::code_cache(), capabilities)
+    let options =
+        Options { code_cache: folders::code_cache(), instances: Instances::Pooled(args.instances) };
+    let host = dhow_server::host(&options, capabilities)
         .map_err(|error| CliError::failure(error.to_string()))?;
     let linked = host.link(local.app, &artifacts)?;
     let app = linked.app().clone();

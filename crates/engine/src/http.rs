@@ -13,7 +13,7 @@ use std::{
 use futures_util::FutureExt as _;
 use http::header::CONTENT_LENGTH;
 use thiserror::Error;
-use wasmtime::{AsContextMut, Store, WasmBacktrace, component::Linker};
+use wasmtime::{AsContextMut, PoolConcurrencyLimitError, Store, WasmBacktrace, component::Linker};
 use wasmtime_wasi_http::{
     WasiBody,
     handler::{Prepared, ProxyPre},
@@ -168,6 +168,9 @@ pub enum CallError {
         /// The trap that followed.
         error: wasmtime::Error,
     },
+    /// There is no room for another instance now.
+    #[error("all instances are in use")]
+    NoRoom,
     /// It kept its caller waiting for longer than its time limit.
     #[error("time limit of {0:?} reached")]
     Deadline(Duration),
@@ -209,6 +212,9 @@ impl fmt::Display for Explained<'_> {
 
 impl CallError {
     pub(crate) fn failed(error: wasmtime::Error, budget: &Budget) -> Self {
+        if error.is::<PoolConcurrencyLimitError>() {
+            return Self::NoRoom;
+        }
         match budget.refused() {
             Some(wanted) => Self::Memory { limit: budget.memory_limit(), wanted, error },
             None => Self::Failed(error),

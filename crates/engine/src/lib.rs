@@ -11,8 +11,9 @@ mod code;
 mod command;
 mod epoch;
 mod http;
+mod pool;
 
-use std::path::PathBuf;
+use std::{num::NonZeroU32, path::PathBuf};
 
 use thiserror::Error;
 use wasmtime::{Config, Store, UpdateDeadline};
@@ -41,10 +42,21 @@ pub struct Engine {
 }
 
 /// How an [`Engine`] is made.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// The folder for compiled code; none is kept without one.
     pub code_cache: Option<PathBuf>,
+    /// Where instances come from.
+    pub instances: Instances,
+}
+
+/// Where instances come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instances {
+    /// A pool of so many, or of as many as the machine has room for: one is made in microseconds.
+    Pooled(Option<NonZeroU32>),
+    /// Each is made from nothing: for a single one, of any size.
+    OnDemand,
 }
 
 /// A deadline is checked, and other tasks get their turn, after so many ticks of a guest's
@@ -64,6 +76,10 @@ impl Engine {
     pub fn new(options: &Options) -> Result<Self, EngineError> {
         let mut config = Config::new();
         config.epoch_interruption(true);
+        if let Instances::Pooled(size) = options.instances {
+            let size = size.map_or_else(pool::default_instances, NonZeroU32::get);
+            config.allocation_strategy(pool::strategy(size));
+        }
         // WASI 0.3.1 asks hosts for both.
         config.wasm_component_model_map(true);
         config.wasm_component_model_implements(true);

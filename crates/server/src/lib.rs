@@ -1,24 +1,23 @@
 //! The composition root: a host, a listener, and how they end.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use dhow_capabilities::Capabilities;
-use dhow_engine::{Engine, EngineError, Options};
+use dhow_engine::{Engine, EngineError};
 use dhow_host::Host;
 use dhow_triggers::http::{HttpTrigger, Settings};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 
+pub use dhow_engine::{Instances, Options};
+
 /// Makes the host of this process.
 ///
 /// # Errors
 /// When the engine does not run on this machine.
-pub fn host(
-    code_cache: Option<PathBuf>,
-    capabilities: Capabilities,
-) -> Result<Arc<Host>, EngineError> {
-    let engine = Engine::new(&Options { code_cache })?;
+pub fn host(options: &Options, capabilities: Capabilities) -> Result<Arc<Host>, EngineError> {
+    let engine = Engine::new(options)?;
     Ok(Arc::new(Host::new(engine, capabilities)))
 }
 

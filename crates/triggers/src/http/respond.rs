@@ -61,14 +61,15 @@ impl Problem {
             Self::Refused(Refusal::Method) => {
                 refused(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
             }
-            Self::Failed(Failure::Busy(_)) => {
+            Self::Failed(Failure::Busy(_) | Failure::Call(CallError::NoRoom)) => {
                 failed(StatusCode::SERVICE_UNAVAILABLE, "unavailable")
             }
             Self::Informational(_) => failed(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
             Self::Failed(Failure::Call(error)) => match error {
                 CallError::SilentClient(_) => refused(StatusCode::REQUEST_TIMEOUT, "timed out"),
                 CallError::Deadline(_) => failed(StatusCode::GATEWAY_TIMEOUT, "timed out"),
-                CallError::Failed(_)
+                CallError::NoRoom
+                | CallError::Failed(_)
                 | CallError::Memory { .. }
                 | CallError::NoResponse
                 | CallError::Panicked
@@ -80,7 +81,9 @@ impl Problem {
     }
 
     fn retry_after(&self) -> Option<HeaderValue> {
-        matches!(self, Self::Failed(Failure::Busy(_))).then_some(HeaderValue::from_static("1"))
+        let is_full =
+            matches!(self, Self::Failed(Failure::Busy(_) | Failure::Call(CallError::NoRoom)));
+        is_full.then_some(HeaderValue::from_static("1"))
     }
 }
 
