@@ -13,7 +13,8 @@ use dhow_tests::{
 };
 
 fn up(path: &Path) -> Finished {
-    let finished = dhow(["up".as_ref(), path.as_os_str()]).finish();
+    // Quiet, since compiling for the first time is logged.
+    let finished = dhow(["up".as_ref(), "--quiet".as_ref(), path.as_os_str()]).finish();
     assert_eq!(finished.stdout, "");
     assert!(!finished.stderr.contains("Serving"), "{}", finished.stderr);
     assert!(!finished.stderr.contains("backtrace"), "{}", finished.stderr);

@@ -16,13 +16,52 @@ use crate::{
 const DHOW: &str = "target/release/dhow";
 const RUNS: usize = 30;
 
-/// From the start of the process to its first response, with warm caches of code and of builds.
-pub fn startup(steps: &mut Steps) -> Result<()> {
+/// The peer, in the version that Dhow itself is built with.
+const WASMTIME: [&str; 6] =
+    ["wasmtime-cli", "--version", "48.0.8", "--locked", "--root", "target/peers"];
+
+/// End to end, beside hyper and `wasmtime serve`. Needs wrk.
+pub fn http(steps: &mut Steps) -> Result<()> {
+    prepare(steps)?;
+    steps.step("build wasmtime, the peer", || {
+        run(Command::new("cargo")
+            .arg("install")
+            .args(WASMTIME)
+            .env("CARGO_TARGET_DIR", "target/peers"))
+    })?;
+    let p3 = "examples/hello/target/wasm32-wasip2/release/hello.wasm";
+    let p2 = "target/guests/wasm32-wasip2/release/hello_p2.wasm";
+    let serve = "target/peers/bin/wasmtime serve -Scli --addr {address}";
+    let fresh = "--max-instance-reuse-count 1";
+    let up = format!("{DHOW} up --quiet --listen {{address}}");
+    let servers = [
+        "native hyper=target/release/native-hello {address}".to_owned(),
+        format!("dhow 0.3, fresh={up} {p3}"),
+        format!("wasmtime serve 0.3, fresh={serve} {fresh} {p3}"),
+        format!("wasmtime serve 0.3={serve} {p3}"),
+        format!("dhow 0.2, fresh={up} {p2}"),
+        format!("wasmtime serve 0.2={serve} {p2}"),
+    ];
+    std::fs::create_dir_all("bench/results")?;
+    let results = "bench/results/http.json";
+    steps.step("measure", || {
+        run(Command::new("target/release/bench-http").arg(results).args(servers))
+    })
+}
+
+/// Without sockets.
+pub fn in_process(steps: &mut Steps) -> Result<()> {
     steps.step("setup", setup::setup)?;
     steps.step("build the guests", guests::build)?;
-    steps.step("build dhow", || {
-        run(Command::new("cargo").args(["build", "--release", "--workspace", "--bin", "dhow"]))
-    })?;
+    steps.step("measure", || {
+        // A backtrace for each store that is dropped would be measured with it.
+        run(Command::new("cargo").args(["bench", "-p", "dhow-bench"]).env_remove("RUST_BACKTRACE"))
+    })
+}
+
+/// From the start of the process to its first response, with warm caches of code and of builds.
+pub fn startup(steps: &mut Steps) -> Result<()> {
+    prepare(steps)?;
     let first = first_response()?; // Fills the caches.
     let mut times = (0..RUNS).map(|_| first_response()).collect::<Result<Vec<_>>>()?;
     times.sort();
@@ -34,6 +73,14 @@ pub fn startup(steps: &mut Steps) -> Result<()> {
     println!("  warm: 90th percentile             {:>10.1?}", at(90));
     println!("  warm: maximum                     {:>10.1?}", at(100));
     Ok(())
+}
+
+fn prepare(steps: &mut Steps) -> Result<()> {
+    steps.step("setup", setup::setup)?;
+    steps.step("build the guests", guests::build)?;
+    steps.step("build for measuring", || {
+        run(Command::new("cargo").args(["build", "--release", "--workspace", "--bins"]))
+    })
 }
 
 fn first_response() -> Result<Duration> {

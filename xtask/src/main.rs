@@ -20,7 +20,7 @@ usage: cargo xtask TASK
   test [FILTER]    set up, build, and run every test, or those whose name contains FILTER
   check            formatting, tidy and clippy
   tidy             the rules of STYLE.md that a program can check
-  bench [NAME]     measure, in the release profile: startup
+  bench NAME       measure, in the release profile: startup, in-process or http
   setup            install what building guests needs
   guests           build the guests of the tests and the examples";
 
@@ -35,7 +35,9 @@ fn main() -> Result<()> {
         ["test", filter @ ..] => test(&mut steps, filter),
         ["check"] => check(&mut steps),
         ["tidy"] => steps.step("tidy", tidy::tidy),
-        ["bench"] | ["bench", "startup"] => bench::startup(&mut steps),
+        ["bench", "startup"] => bench::startup(&mut steps),
+        ["bench", "in-process"] => bench::in_process(&mut steps),
+        ["bench", "http"] => bench::http(&mut steps),
         ["setup"] => steps.step("setup", setup::setup),
         ["guests"] => steps.step("guests", guests::build),
         _ => bail!("{USAGE}"),

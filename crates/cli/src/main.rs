@@ -30,7 +30,9 @@ fn main() -> ExitCode {
             return if error.use_stderr() { error::USAGE.into() } else { ExitCode::SUCCESS };
         }
     };
-    output::init_log(args.verbose, args.quiet);
+    // Standard error is the command's own when one is run.
+    let is_run = matches!(args.command, Command::Run(_));
+    output::init_log(args.verbose, args.quiet || is_run);
     match run(args) {
         Ok(code) => code,
         Err(error) => {

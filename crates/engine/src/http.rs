@@ -53,6 +53,17 @@ impl<T: InstanceState> HttpEntry<T> {
         Some(pre.map(|pre| Self(Arc::new(pre))).map_err(LinkError::new))
     }
 
+    /// Makes an instance in `store` and drops it: the least that a request costs.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub async fn instantiate(&self, mut store: Store<T>) -> Result<(), CallError> {
+        match self.0.instantiate_async(&mut store).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(CallError::failed(error, store.data_mut().budget())),
+        }
+    }
+
     /// Prepares the call of the handler with `request` in a new instance in `store`. The guest
     /// runs while the returned call, and then the response's body, are polled; `guard` is dropped
     /// after the last of its work.

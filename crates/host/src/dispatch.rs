@@ -14,7 +14,7 @@ use thiserror::Error;
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::{Host, LiveComponent};
+use crate::{Host, LinkedComponent, LiveComponent};
 
 /// A request for a component.
 pub struct Invocation {
@@ -73,6 +73,16 @@ pub enum Failure {
 }
 
 impl Host {
+    /// Makes an instance of `component` and drops it: the floor that measurements of requests are
+    /// held against.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub async fn instantiate(&self, component: &LiveComponent) -> Result<(), CallError> {
+        let LinkedComponent { entry, granted, .. } = &component.linked;
+        entry.instantiate(self.engine.store(self.capabilities.open(granted))).await
+    }
+
     /// Runs the guest until the head of its response is there. The guest goes on while the
     /// response's body is read; dropping either stops it.
     ///

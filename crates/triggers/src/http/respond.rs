@@ -44,40 +44,40 @@ struct Public {
 
 impl Problem {
     fn public(&self) -> Public {
-        let refused = |status, text| Public { status, text, is_fault: false };
-        let failed = |status, text| Public { status, text, is_fault: true };
-        match self {
-            Self::Refused(Refusal::NoRoute) => refused(StatusCode::NOT_FOUND, "not found"),
-            Self::Refused(Refusal::NoApp) => {
-                refused(StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+        let (status, text, is_fault) = match self {
+            Self::Refused(Refusal::NoRoute) => (StatusCode::NOT_FOUND, "not found", false),
+            Self::Refused(Refusal::Method) => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method not allowed", false)
             }
-            // The client's own mistake, which it may know.
+            // The client's own mistakes, which it may know.
             Self::Refused(Refusal::BadHost) => {
-                refused(StatusCode::BAD_REQUEST, "bad request: no valid host")
+                (StatusCode::BAD_REQUEST, "bad request: no valid host", false)
             }
             Self::Refused(Refusal::HostMismatch) => {
-                refused(StatusCode::BAD_REQUEST, "bad request: host header and target differ")
+                (StatusCode::BAD_REQUEST, "bad request: host header and target differ", false)
             }
-            Self::Refused(Refusal::Method) => {
-                refused(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
+            Self::Failed(Failure::Call(CallError::SilentClient(_))) => {
+                (StatusCode::REQUEST_TIMEOUT, "timed out", false)
+            }
+            Self::Refused(Refusal::NoApp) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", false)
             }
             Self::Failed(Failure::Busy(_) | Failure::Call(CallError::NoRoom)) => {
-                failed(StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", true)
             }
-            Self::Informational(_) => failed(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
-            Self::Failed(Failure::Call(error)) => match error {
-                CallError::SilentClient(_) => refused(StatusCode::REQUEST_TIMEOUT, "timed out"),
-                CallError::Deadline(_) => failed(StatusCode::GATEWAY_TIMEOUT, "timed out"),
-                CallError::NoRoom
-                | CallError::Failed(_)
+            Self::Failed(Failure::Call(CallError::Deadline(_))) => {
+                (StatusCode::GATEWAY_TIMEOUT, "timed out", true)
+            }
+            Self::Informational(_)
+            | Self::Failed(Failure::Call(
+                CallError::Failed(_)
                 | CallError::Memory { .. }
                 | CallError::NoResponse
                 | CallError::Panicked
-                | CallError::ErrorCode(_) => {
-                    failed(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
-                }
-            },
-        }
+                | CallError::ErrorCode(_),
+            )) => (StatusCode::INTERNAL_SERVER_ERROR, "internal error", true),
+        };
+        Public { status, text, is_fault }
     }
 
     fn retry_after(&self) -> Option<HeaderValue> {
