@@ -5,7 +5,10 @@ use std::{io, process::ExitCode, sync::Arc};
 use dhow_capabilities::Capabilities;
 use dhow_manifest::{App, Component, Grants, Limits, Name};
 use dhow_server::{BindError, Drained, Instances, Options, Server};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+};
 
 use crate::{
     app::LocalApp,
@@ -39,25 +42,26 @@ pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
     let server = Server::bind(host, args.listen).await.map_err(bind_error)?;
     print_app(&app, &format!("http://{}", server.address()));
 
-    let stop = async {
+    // The first signal stops the server, the second the process.
+    let (stop, stopped) = oneshot::channel();
+    let two_signals = async {
         signals.next().await;
         output::progress("Stopping: requests under way may end. Ctrl-C again stops at once.");
+        let _ = stop.send(());
+        signals.next().await;
     };
-    // The first signal stops the server, the second the process.
-    let mut again = Signals::new()?;
-    let second = async {
-        again.next().await;
-        again.next().await;
+    let stopped = async {
+        let _ = stopped.await;
     };
     tokio::select! {
-        drained = server.serve(stop, args.grace) => match drained {
+        drained = server.serve(stopped, args.grace) => match drained {
             Drained::Completely => Ok(ExitCode::SUCCESS),
             Drained::Stopped(count) => Err(CliError::failure(format!(
                 "{count} requests were still under way after {}",
                 humantime::format_duration(args.grace)
             ))),
         },
-        () = second => Ok(INTERRUPTED.into()),
+        () = two_signals => Ok(INTERRUPTED.into()),
     }
 }
 
