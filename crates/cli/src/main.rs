@@ -44,15 +44,21 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<ExitCode, CliError> {
     match args.command {
-        Command::Up(args) => runtime()?.block_on(up::up(args)),
-        Command::Run(args) => runtime()?.block_on(run::run(args)),
+        Command::Up(args) => block_on(up::up(args)),
+        Command::Run(args) => block_on(run::run(args)),
         Command::Inspect(args) => inspect::inspect(args),
     }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
-    tokio::runtime::Builder::new_multi_thread()
+fn block_on(
+    command: impl Future<Output = Result<ExitCode, CliError>>,
+) -> Result<ExitCode, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| CliError::failure(format!("the runtime does not start: {error}")))
+        .map_err(|error| CliError::failure(format!("the runtime does not start: {error}")))?;
+    let result = runtime.block_on(command);
+    // A name lookup or a file that hangs must not keep the process.
+    runtime.shutdown_background();
+    result
 }

@@ -198,8 +198,14 @@ impl Visit for Fields {
 /// a terminal that is slow or stopped holds up no guest. What it can't keep up with is dropped, and
 /// said.
 pub(crate) struct PrefixedOutput {
-    lines: SyncSender<Line>,
+    queue: SyncSender<Queued>,
     dropped: Arc<AtomicU64>,
+}
+
+enum Queued {
+    Line(Line),
+    /// To be answered when everything before it was printed.
+    Flush(SyncSender<()>),
 }
 
 struct Line {
@@ -217,30 +223,39 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 impl PrefixedOutput {
     /// Starts the thread.
     pub(crate) fn start() -> Self {
-        let (lines, waiting) = sync_channel(MAX_WAITING);
+        let (queue, waiting) = sync_channel(MAX_WAITING);
         let dropped = Arc::new(AtomicU64::new(0));
         std::thread::spawn({
             let dropped = dropped.clone();
             move || print_lines(&waiting, &dropped)
         });
-        Self { lines, dropped }
+        Self { queue, dropped }
+    }
+
+    /// Waits until everything is printed, but not for long: nobody may be reading.
+    pub(crate) fn flush(&self) {
+        let (done, is_done) = sync_channel(1);
+        if self.queue.try_send(Queued::Flush(done)).is_ok() {
+            let _ = is_done.recv_timeout(REPORT_INTERVAL);
+        }
     }
 }
 
 impl GuestOutput for PrefixedOutput {
     fn line(&self, component: &Name, stream: Stream, line: &[u8]) {
         let line = Line { component: component.clone(), stream, text: line.to_vec() };
-        if self.lines.try_send(line).is_err() {
+        if self.queue.try_send(Queued::Line(line)).is_err() {
             self.dropped.fetch_add(1, Relaxed);
         }
     }
 }
 
-fn print_lines(waiting: &Receiver<Line>, dropped: &AtomicU64) {
+fn print_lines(waiting: &Receiver<Queued>, dropped: &AtomicU64) {
     let mut reported = Instant::now();
     loop {
         match waiting.recv_timeout(REPORT_INTERVAL) {
-            Ok(line) => print_line(line),
+            Ok(Queued::Line(line)) => print_line(line),
+            Ok(Queued::Flush(done)) => drop(done.try_send(())),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }

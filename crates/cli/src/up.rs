@@ -28,8 +28,8 @@ pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
         build::build(&local)?;
     }
     let artifacts = local.artifacts()?;
-    let capabilities =
-        Capabilities::new(Arc::new(PrefixedOutput::start()), folders::environment_variable);
+    let output = Arc::new(PrefixedOutput::start());
+    let capabilities = Capabilities::new(output.clone(), folders::environment_variable);
     let options =
         Options { code_cache: folders::code_cache(), instances: Instances::Pooled(args.instances) };
     let host = dhow_server::host(&options, capabilities)
@@ -53,7 +53,7 @@ pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
     let stopped = async {
         let _ = stopped.await;
     };
-    tokio::select! {
+    let ended = tokio::select! {
         drained = server.serve(stopped, args.grace) => match drained {
             Drained::Completely => Ok(ExitCode::SUCCESS),
             Drained::Stopped(count) => Err(CliError::failure(format!(
@@ -62,7 +62,9 @@ pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
             ))),
         },
         () = two_signals => Ok(INTERRUPTED.into()),
-    }
+    };
+    output.flush();
+    ended
 }
 
 /// The signals by which a server is asked to stop.
