@@ -10,24 +10,30 @@ use anyhow::{Result, ensure};
 use crate::{
     demo::Server,
     guests, setup,
-    steps::{Steps, run},
+    steps::{Steps, cargo, run},
 };
 
 const DHOW: &str = "target/release/dhow";
 const RUNS: usize = 30;
 
-/// The peer, in the version that Dhow itself is built with.
-const WASMTIME: [&str; 6] =
-    ["wasmtime-cli", "--version", "48.0.8", "--locked", "--root", "target/peers"];
+/// The peer, in the version of wasmtime that Dhow itself is built with, and without what `serve`
+/// does not need.
+const WASMTIME: [&str; 8] = [
+    "wasmtime-cli",
+    "--version=48.0.8",
+    "--locked",
+    "--root=target/peers",
+    "--no-default-features",
+    "--features=serve,component-model-async,cranelift,memory-protection-keys",
+    "--features=parallel-compilation,pooling-allocator",
+    "--quiet",
+];
 
 /// End to end, beside hyper and `wasmtime serve`. Needs wrk.
 pub fn http(steps: &mut Steps) -> Result<()> {
     prepare(steps)?;
     steps.step("build wasmtime, the peer", || {
-        run(Command::new("cargo")
-            .arg("install")
-            .args(WASMTIME)
-            .env("CARGO_TARGET_DIR", "target/peers"))
+        run(cargo().arg("install").args(WASMTIME).env("CARGO_TARGET_DIR", "target/peers"))
     })?;
     let p3 = "examples/hello/target/wasm32-wasip2/release/hello.wasm";
     let p2 = "target/guests/wasm32-wasip2/release/hello_p2.wasm";
@@ -55,7 +61,7 @@ pub fn in_process(steps: &mut Steps) -> Result<()> {
     steps.step("build the guests", guests::build)?;
     steps.step("measure", || {
         // A backtrace for each store that is dropped would be measured with it.
-        run(Command::new("cargo").args(["bench", "-p", "dhow-bench"]).env_remove("RUST_BACKTRACE"))
+        run(cargo().args(["bench", "-p", "dhow-bench"]).env_remove("RUST_BACKTRACE"))
     })
 }
 
@@ -79,7 +85,7 @@ fn prepare(steps: &mut Steps) -> Result<()> {
     steps.step("setup", setup::setup)?;
     steps.step("build the guests", guests::build)?;
     steps.step("build for measuring", || {
-        run(Command::new("cargo").args(["build", "--release", "--workspace", "--bins"]))
+        run(cargo().args(["build", "--release", "--workspace", "--bins"]))
     })
 }
 

@@ -7,11 +7,11 @@ mod setup;
 mod steps;
 mod tidy;
 
-use std::{env, process::Command};
+use std::env;
 
 use anyhow::{Result, bail};
 
-use steps::{Steps, run};
+use steps::{Steps, cargo, run};
 
 const USAGE: &str = "\
 usage: cargo xtask TASK
@@ -51,24 +51,22 @@ fn test(steps: &mut Steps, filter: &[&str]) -> Result<()> {
     steps.step("build the guests", guests::build)?;
     // All members at once, so that dependencies get the same features as under `cargo test`.
     steps.step("build dhow", build_dhow)?;
-    steps.step("build the tests", || {
-        run(Command::new("cargo").args(["test", "--workspace", "--no-run"]))
-    })?;
+    steps.step("build the tests", || run(cargo().args(["test", "--workspace", "--no-run"])))?;
     steps.step("run the tests", || {
-        let mut command = Command::new("cargo");
+        let mut command = cargo();
         run(command.args(["test", "--workspace", "--no-fail-fast", "--"]).args(filter))
     })
 }
 
 fn check(steps: &mut Steps) -> Result<()> {
-    steps.step("formatting", || run(Command::new("cargo").args(["fmt", "--all", "--check"])))?;
+    steps.step("formatting", || run(cargo().args(["fmt", "--all", "--check"])))?;
     steps.step("tidy", tidy::tidy)?;
     steps.step("clippy", || {
         let arguments = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
-        run(Command::new("cargo").args(arguments))
+        run(cargo().args(arguments))
     })
 }
 
 fn build_dhow() -> Result<()> {
-    run(Command::new("cargo").args(["build", "--workspace", "--bin", "dhow"]))
+    run(cargo().args(["build", "--workspace", "--bin", "dhow"]))
 }

@@ -36,6 +36,19 @@ impl Steps {
     }
 }
 
+/// Cargo, as it would run from a shell. What `cargo xtask` tells this program of itself would make
+/// build scripts that look at it (ring's) run again whenever the two take turns.
+pub fn cargo() -> Command {
+    let mut command = Command::new("cargo");
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
 /// Runs `command`, which must succeed.
 pub fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("{command:?} does not start"))?;
