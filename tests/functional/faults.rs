@@ -191,20 +191,20 @@ async fn the_next_request_of_a_client_is_not_refused_for_the_sake_of_its_last() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_upload_is_no_fault_of_the_guests() {
-    let up = Up::guest("echo", "limits.time = \"500ms\"");
+    let up = Up::guest("echo", "limits.time = \"1s\"");
     let mut connection = Connection::http1(up.address).await;
     let (sender, body) = by_hand();
     let request = connection.request("POST", "/collect", body);
     let send = async {
         // Longer than the limit in all, never in one piece.
-        for _ in 0..6 {
+        for _ in 0..10 {
             sender.send(Frame::data(Bytes::from("piece "))).await.unwrap();
             tokio::time::sleep(std::time::Duration::from_millis(150)).await;
         }
         drop(sender);
     };
     let (response, ()) = tokio::join!(connection.send(request), send);
-    assert_eq!(answer(response.unwrap()).await.text, "piece ".repeat(6));
+    assert_eq!(answer(response.unwrap()).await.text, "piece ".repeat(10));
 
     let mut connection = Connection::http2(up.address).await;
     let (_sender, body) = by_hand();

