@@ -24,7 +24,7 @@ const WASMTIME: [&str; 8] = [
     "--locked",
     "--root=target/peers",
     "--no-default-features",
-    "--features=serve,component-model-async,cranelift,memory-protection-keys",
+    "--features=run,serve,component-model-async,cranelift,memory-protection-keys",
     "--features=parallel-compilation,pooling-allocator",
     "--quiet",
 ];
