@@ -140,7 +140,7 @@ fn read_app(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Option<App> {
             .into_iter()
             .filter_map(|(name, found)| Some((name, found.component?)))
             .collect(),
-        routes: routes.into_iter().map(|(route, _)| route).collect(),
+        routes,
     })
 }
 
@@ -406,38 +406,36 @@ fn limit_or_fault<T>(
 
 const ROUTE_EXAMPLE: &str = "[[http]]\npath = \"/...\"\ncomponent = \"cart\"";
 
-type FoundRoutes = Vec<(Route, Range<usize>)>;
-
 fn read_routes(
     value: Value<'_>,
     components: &BTreeMap<Name, FoundComponent>,
     faults: &mut Vec<Fault>,
-) -> FoundRoutes {
+) -> Vec<Route> {
     let Some(array) = value.get_ref().as_array() else {
         faults.push(raw::wrong_type(value, "an array of tables", ROUTE_EXAMPLE));
         return Vec::new();
     };
-    let mut routes = FoundRoutes::new();
+    let mut routes: Vec<Route> = Vec::new();
     for value in array {
-        let Some(found) = raw::table(value, "an HTTP route", ROUTE_EXAMPLE, faults)
+        let Some((route, span)) = raw::table(value, "an HTTP route", ROUTE_EXAMPLE, faults)
             .and_then(|table| read_route(table, components, faults))
         else {
             continue;
         };
-        if let Some((other, _)) = routes.iter().find(|(r, _)| r.path.is_same_as(&found.0.path)) {
+        if let Some(other) = routes.iter().find(|other| other.path.is_same_as(&route.path)) {
             faults.push(
                 Fault::new(
-                    found.1,
+                    span,
                     format!(
                         "`{}` matches the same paths as `{}`, which goes to `{}`",
-                        found.0.path, other.path, other.component
+                        route.path, other.path, other.component
                     ),
                 )
                 .help("remove one of the two"),
             );
             continue;
         }
-        routes.push(found);
+        routes.push(route);
     }
     routes
 }
@@ -499,11 +497,11 @@ fn read_component_name(
 fn default_route(
     components: &BTreeMap<Name, FoundComponent>,
     faults: &mut Vec<Fault>,
-) -> FoundRoutes {
+) -> Vec<Route> {
     let mut names = components.keys();
     match (names.next(), names.next()) {
         (Some(only), None) => {
-            vec![(Route { path: PathPattern::everything(), component: only.clone() }, 0..0)]
+            vec![Route { path: PathPattern::everything(), component: only.clone() }]
         }
         (Some(_), Some(_)) => {
             faults.push(
