@@ -2,9 +2,12 @@
 
 mod bad_input;
 mod build;
+mod code_cache;
 mod faults;
 mod http;
+mod idle;
 mod inspect;
+mod instances;
 mod lifecycle;
 mod outbound;
 mod run;

@@ -28,6 +28,17 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Show what a component is, imports and exports.
     Inspect(InspectArgs),
+    /// Compile what comes by standard input, within limits: Dhow's own child.
+    #[command(hide = true)]
+    Compile(CompileArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CompileArgs {
+    /// Bytes of memory.
+    pub(crate) memory: u64,
+    /// Seconds of processor time.
+    pub(crate) time: u64,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -45,6 +56,9 @@ pub(crate) struct UpArgs {
     /// has room for, up to 2,000, where not given.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) instances: Option<NonZeroU32>,
+    /// The most compiled code that the app may have.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    pub(crate) max_code: MemorySize,
     /// Serve what is there, without building it first.
     #[arg(long)]
     pub(crate) no_build: bool,

@@ -3,6 +3,7 @@
 mod app;
 mod args;
 mod build;
+mod compile;
 mod error;
 mod folders;
 mod inspect;
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
         }
     };
     // Standard error is the command's own when one is run.
-    let is_run = matches!(args.command, Command::Run(_));
+    let is_run = matches!(args.command, Command::Run(_) | Command::Compile(_));
     output::init_log(args.verbose, args.quiet || is_run);
     match run(args) {
         Ok(code) => code,
@@ -47,6 +48,7 @@ fn run(args: Args) -> Result<ExitCode, CliError> {
         Command::Up(args) => block_on(up::up(args)),
         Command::Run(args) => block_on(run::run(args)),
         Command::Inspect(args) => inspect::inspect(args),
+        Command::Compile(args) => compile::compile(args),
     }
 }
 

@@ -4,9 +4,11 @@ use std::{path::Path, process::ExitCode, sync::Arc};
 
 use dhow_capabilities::{Capabilities, CommandGrants};
 use dhow_package::Artifact;
-use dhow_server::{Instances, Options};
+use dhow_server::{HostSettings, Instances, Options};
 
-use crate::{app::component_name, args::RunArgs, error::CliError, folders, output::PrefixedOutput};
+use crate::{
+    app::component_name, args::RunArgs, compile, error::CliError, folders, output::PrefixedOutput,
+};
 
 pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let path = Path::new(args.command.first().map_or("", String::as_str));
@@ -14,8 +16,12 @@ pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let name = component_name(path);
     let capabilities =
         Capabilities::new(Arc::new(PrefixedOutput::start()), folders::environment_variable);
-    let options = Options { code_cache: folders::code_cache(), instances: Instances::OnDemand };
-    let host = dhow_server::host(&options, capabilities)
+    let options = Options {
+        code_cache: folders::code_cache(),
+        instances: Instances::OnDemand,
+        compiler: compile::compiler(),
+    };
+    let host = dhow_server::host(&options, capabilities, HostSettings::default())
         .map_err(|error| CliError::failure(error.to_string()))?;
     let command = host.link_command(&name, &artifact)?;
     let grants = CommandGrants {

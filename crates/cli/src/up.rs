@@ -3,8 +3,8 @@
 use std::{io, process::ExitCode, sync::Arc};
 
 use dhow_capabilities::Capabilities;
-use dhow_manifest::{App, Component, Grants, Limits, Name};
-use dhow_server::{BindError, Drained, Instances, Options, Server};
+use dhow_manifest::{App, Component, Grants, Instances as Lifetime, Limits, Name, Reuse};
+use dhow_server::{BindError, Drained, HostSettings, Instances, Options, Server};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
@@ -13,7 +13,7 @@ use tokio::{
 use crate::{
     app::LocalApp,
     args::UpArgs,
-    build,
+    build, compile,
     error::CliError,
     folders,
     output::{self, PrefixedOutput},
@@ -30,9 +30,13 @@ pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
     let artifacts = local.artifacts()?;
     let output = Arc::new(PrefixedOutput::start());
     let capabilities = Capabilities::new(output.clone(), folders::environment_variable);
-    let options =
-        Options { code_cache: folders::code_cache(), instances: Instances::Pooled(args.instances) };
-    let host = dhow_server::host(&options, capabilities)
+    let options = Options {
+        code_cache: folders::code_cache(),
+        instances: Instances::Pooled(args.instances),
+        compiler: compile::compiler(),
+    };
+    let settings = HostSettings { code_budget: args.max_code.bytes() };
+    let host = dhow_server::host(&options, capabilities, settings)
         .map_err(|error| CliError::failure(error.to_string()))?;
     let linked = host.link(local.app, &artifacts)?;
     let app = linked.app().clone();
@@ -128,7 +132,7 @@ fn print_app(app: &App, url: &str) {
     output::progress("");
 }
 
-fn print_component(name: &Name, Component { grants, limits, .. }: &Component) {
+fn print_component(name: &Name, Component { grants, limits, instances, .. }: &Component) {
     let Limits { memory, time, concurrency } = limits;
     let time = humantime::format_duration(*time);
     output::progress(format_args!("  {name}"));
@@ -138,6 +142,12 @@ fn print_component(name: &Name, Component { grants, limits, .. }: &Component) {
     output::progress(format_args!(
         "    limits   memory {memory}, time {time}, {concurrency} requests at once"
     ));
+    if let Lifetime::Reused(Reuse { requests, idle, calls }) = instances {
+        let idle = humantime::format_duration(*idle);
+        output::progress(format_args!(
+            "    reused   for {requests} requests, {calls} at a time, until idle for {idle}"
+        ));
+    }
 }
 
 /// What a component may do, for people.

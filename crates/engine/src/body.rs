@@ -21,7 +21,11 @@ use tokio::{
 };
 use wasmtime_wasi_http::WasiBody;
 
-use crate::{CallError, http::Work};
+use crate::{
+    CallError,
+    http::{LateWork, Work},
+    shared::Place,
+};
 
 /// The body of a request.
 pub type Body = UnsyncBoxBody<Bytes, Box<dyn StdError + Send + Sync>>;
@@ -116,6 +120,7 @@ impl Patience {
 pub struct ResponseBody<G: Send + 'static> {
     body: Option<WasiBody>,
     work: Option<Work>,
+    place: Option<Place>,
     guard: Option<G>,
     patience: Patience,
     /// Whether `patience` runs: the caller waits for the next frame.
@@ -132,15 +137,14 @@ impl<G: Send + 'static> ResponseBody<G> {
     pub(crate) fn new(
         body: WasiBody,
         content_length: Option<u64>,
-        work: Option<Work>,
-        guard: G,
+        LateWork { work, place, guard, on_failure }: LateWork<G>,
         patience: Patience,
-        on_failure: Box<dyn FnOnce(CallError) + Send>,
     ) -> Self {
         Self {
             remaining: body.size_hint().exact().or(content_length),
             body: Some(body),
             work,
+            place,
             guard: Some(guard),
             patience,
             is_awaited: false,
@@ -201,6 +205,10 @@ impl<G: Send + 'static> ResponseBody<G> {
     }
 
     fn finish_in_background(&mut self) {
+        if self.place.take().is_some() {
+            self.work = None; // The instance goes on by itself.
+            self.guard = None;
+        }
         let (Some(work), guard) = (self.work.take(), self.guard.take()) else { return };
         let Ok(runtime) = Handle::try_current() else { return };
         let time = self.patience.time;

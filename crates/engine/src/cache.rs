@@ -1,94 +1,189 @@
-//! The code cache: compiled components on disk.
+//! The code cache: compiled components on disk, mapped into memory when they are loaded.
 //!
 //! Loading compiled code runs it, so a forged file would be arbitrary code in this process
 //! (CVE-2026-47218). A file is therefore only loaded after its tag was checked: a keyed hash over
 //! the engine's fingerprint, the component's digest and the code, with a key that only the owner
-//! of the cache can read. This file holds the one `unsafe` of the project.
+//! of the cache can read. This file holds the one door to what is `unsafe` in the project.
+//!
+//! Reading all of a large file takes longer than loading it. What was checked once is therefore
+//! sealed: a second keyed hash, over the identity of the file and the time of its last change as
+//! the kernel keeps it (`ctime`, which no program sets). A file with a valid seal is the one that
+//! was checked.
 
 use std::{
+    collections::HashSet,
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     hash::{Hash, Hasher},
-    io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
-    time::SystemTime,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
 };
 
 use thiserror::Error;
 use wasmtime::{Engine, component::Component};
 
-/// The cache's size: a thousand components as Rust makes them, or fifty of Python's.
+use crate::{
+    cache_key::{Key, O_NOFOLLOW, OpenError, is_ours_alone},
+    functions::{Functions, Session},
+};
+
+/// The cache's size: a thousand components as Rust makes them, or ten of Python's.
 const MAX_BYTES: u64 = 1 << 30;
 
+/// Files of another layout have other names: here the code comes first, and then its tag.
+const FORMAT: &[u8] = b"2";
+
 const TAG_BYTES: usize = blake3::OUT_LEN;
-const KEY_BYTES: usize = blake3::KEY_LEN;
+
+/// A file that was changed less than this ago is not sealed: it could be changed once more without
+/// a later time, since the kernel's clock for files ticks every few milliseconds.
+const SETTLED: Duration = Duration::from_secs(2);
 
 pub(crate) struct CodeCache {
     folder: PathBuf,
-    key: [u8; KEY_BYTES],
+    key: Key,
     fingerprint: blake3::Hash,
     engine: Engine,
+    /// What was said of a file is not said again.
+    reported: Mutex<HashSet<PathBuf>>,
+    write_has_failed: AtomicBool,
 }
 
 impl CodeCache {
     /// Opens the cache in `folder`, which is made where it is missing.
     pub(crate) fn open(folder: &Path, engine: &Engine) -> Result<Self, OpenError> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        check_owner(folder)?;
         Ok(Self {
-            key: read_or_make_key(folder)?,
+            key: Key::of(folder)?,
             fingerprint: fingerprint(engine),
             folder: folder.to_owned(),
             engine: engine.clone(),
+            reported: Mutex::default(),
+            write_has_failed: AtomicBool::new(false),
         })
     }
 
     /// The code of the component with this digest, where the cache has it and it is genuine.
     pub(crate) fn load(&self, digest: &[u8; 32]) -> Option<Component> {
         let path = self.path(digest);
-        let file = match fs::read(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        match self.load_file(digest, &path) {
+            Ok(component) => Some(component),
+            Err(LoadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                tracing::warn!(file = %path.display(), %error, "cached code can't be read: compiling anew");
-                return None;
+                let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+                if reported.insert(path.clone()) {
+                    tracing::warn!(file = %path.display(), "cached code {error}: compiling anew");
+                }
+                None
             }
-        };
-        let genuine = file.split_at_checked(TAG_BYTES).and_then(|(tag, code)| {
-            let tag = blake3::Hash::from_bytes(tag.try_into().ok()?);
-            // `blake3::Hash` compares in constant time.
-            (tag == self.tag(digest, code)).then_some(code)
-        });
-        let Some(code) = genuine else {
-            tracing::warn!(file = %path.display(), "cached code is damaged or not ours: compiling anew");
-            return None;
-        };
-        // What is used stays: eviction goes by this time.
-        let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
-        self.deserialize(code)
-            .inspect_err(|error| {
-                tracing::warn!(file = %path.display(), %error, "cached code does not load: compiling anew");
-            })
-            .ok()
+        }
     }
 
-    /// Keeps `component`. A cache that can't be written is reported and done without.
-    pub(crate) fn store(&self, digest: &[u8; 32], component: &Component) {
-        if let Err(error) = self.write(digest, component) {
-            tracing::warn!(folder = %self.folder.display(), %error, "compiled code is not kept");
+    fn load_file(&self, digest: &[u8; 32], path: &Path) -> Result<Component, LoadError> {
+        let mut file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(path)?;
+        if !is_ours_alone(&file)? {
+            return Err(LoadError::NotGenuine);
+        }
+        let seal = self.seal(digest, &file)?;
+        let sealed = fs::read(path.with_extension("seal"));
+        if sealed.as_deref().ok().and_then(hash_from) == Some(seal) {
+            // What is used stays: eviction goes by this time.
+            let touch = |file: File| file.set_modified(SystemTime::now());
+            let _ = File::open(path.with_extension("seal")).and_then(touch);
+        } else {
+            self.check(digest, &mut file)?;
+            if changed(&file)? + SETTLED < since_epoch() {
+                let _ = self.write_whole(&path.with_extension("seal"), &[seal.as_bytes()]);
+            }
+        }
+        self.map(&file).map_err(LoadError::Deserialize)
+    }
+
+    /// Whether the tag at the end of `file` is that of the code before it.
+    fn check(&self, digest: &[u8; 32], file: &mut File) -> Result<(), LoadError> {
+        let length = file.metadata()?.len();
+        let code = length.checked_sub(TAG_BYTES as u64).ok_or(LoadError::NotGenuine)?;
+        let mut hasher = self.hasher(digest);
+        hasher.update_reader((&mut *file).take(code))?;
+        let mut tag = [0; TAG_BYTES];
+        file.seek(SeekFrom::Start(code))?;
+        file.read_exact(&mut tag)?;
+        // `blake3::Hash` compares in constant time.
+        if hasher.finalize() == blake3::Hash::from_bytes(tag) {
+            Ok(())
+        } else {
+            Err(LoadError::NotGenuine)
+        }
+    }
+
+    /// What stands for `file` as it is: any change to it gives another.
+    fn seal(&self, digest: &[u8; 32], file: &File) -> io::Result<blake3::Hash> {
+        let metadata = file.metadata()?;
+        let mut hasher = self.hasher(digest);
+        hasher.update(b"seal");
+        for number in [metadata.dev(), metadata.ino(), metadata.size()] {
+            hasher.update(&number.to_le_bytes());
+        }
+        let (mtime, ctime) = (metadata.mtime(), metadata.ctime());
+        for number in [mtime, metadata.mtime_nsec(), ctime, metadata.ctime_nsec()] {
+            hasher.update(&number.to_le_bytes());
+        }
+        Ok(hasher.finalize())
+    }
+
+    /// Opens what is known of single functions, until the result is dropped.
+    pub(crate) fn functions<'a>(&self, functions: &'a Functions) -> Option<Session<'a>> {
+        functions.open(&self.folder, &self.key)
+    }
+
+    /// Whether there is a file for the component with this digest.
+    pub(crate) fn has(&self, digest: &[u8; 32]) -> bool {
+        self.path(digest).is_file()
+    }
+
+    /// Keeps `component`, and gives it back as it is in the cache: mapped, not in memory of its
+    /// own. A cache that can't be written is reported once and done without.
+    pub(crate) fn store(&self, digest: &[u8; 32], component: Component) -> Component {
+        match self.write(digest, &component) {
+            Ok(()) => self.load(digest).unwrap_or(component),
+            Err(error) => {
+                if !self.write_has_failed.swap(true, Ordering::Relaxed) {
+                    let folder = self.folder.display();
+                    tracing::warn!(
+                        %folder, %error, "compiled code is not kept, and served from memory"
+                    );
+                }
+                component
+            }
         }
     }
 
     fn write(&self, digest: &[u8; 32], component: &Component) -> Result<(), WriteError> {
         let code = component.serialize().map_err(WriteError::Serialize)?;
-        // Written beside and renamed, so that no other process sees half a file.
+        let tag = self.hasher(digest).update(&code).finalize();
+        self.write_whole(&self.path(digest), &[&code, tag.as_bytes()])?;
+        self.evict()?;
+        Ok(())
+    }
+
+    /// Written beside and renamed, so that no other process sees half a file, and none that is
+    /// mapped changes.
+    fn write_whole(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
         let mut file = tempfile::Builder::new()
             .permissions(Permissions::from_mode(0o600))
             .tempfile_in(&self.folder)?;
-        file.write_all(self.tag(digest, &code).as_bytes())?;
-        file.write_all(&code)?;
-        file.persist(self.path(digest)).map_err(|error| error.error)?;
-        self.evict()?;
+        for part in parts {
+            file.write_all(part)?;
+        }
+        file.persist(path).map_err(|error| error.error)?;
         Ok(())
     }
 
@@ -100,7 +195,10 @@ impl CodeCache {
             if let (Some("cwasm"), Ok(metadata)) =
                 (path.extension().and_then(|extension| extension.to_str()), entry.metadata())
             {
-                files.push((metadata.modified()?, metadata.len(), path));
+                // The seal is touched by each use; before there is one, the file is new.
+                let used =
+                    fs::metadata(path.with_extension("seal")).and_then(|seal| seal.modified());
+                files.push((used.or_else(|_| metadata.modified())?, metadata.len(), path));
             }
         }
         files.sort();
@@ -110,6 +208,7 @@ impl CodeCache {
                 break;
             }
             // Another process may have been faster.
+            let _ = fs::remove_file(path.with_extension("seal"));
             let _ = fs::remove_file(path);
             bytes -= size;
         }
@@ -118,28 +217,53 @@ impl CodeCache {
 
     fn path(&self, digest: &[u8; 32]) -> PathBuf {
         let mut name = blake3::Hasher::new();
-        name.update(self.fingerprint.as_bytes()).update(digest);
+        name.update(FORMAT).update(self.fingerprint.as_bytes()).update(digest);
         self.folder.join(format!("{}.cwasm", name.finalize().to_hex()))
     }
 
-    fn tag(&self, digest: &[u8; 32], code: &[u8]) -> blake3::Hash {
-        blake3::Hasher::new_keyed(&self.key)
-            .update(self.fingerprint.as_bytes())
-            .update(digest)
-            .update(code)
-            .finalize()
+    fn hasher(&self, digest: &[u8; 32]) -> blake3::Hasher {
+        let mut hasher = self.key.hasher();
+        hasher.update(self.fingerprint.as_bytes()).update(digest);
+        hasher
     }
 
     #[expect(unsafe_code, clippy::disallowed_methods, reason = "the one place that loads code")]
-    fn deserialize(&self, code: &[u8]) -> wasmtime::Result<Component> {
-        // SAFETY: `code` was written by an engine with this key and this fingerprint, as its tag
-        // shows; `load` is the only caller and has checked the tag of these very bytes.
-        unsafe { Component::deserialize(&self.engine, code) }
+    fn map(&self, file: &File) -> wasmtime::Result<Component> {
+        // The very file that is open: another may have its name by now.
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        // SAFETY: the file was written by an engine with this key and this fingerprint, as its tag
+        // or its seal shows; `load_file` is the only caller and has checked one of them. Nobody but
+        // this user can write to it, and no cache changes a file that has its name.
+        unsafe { Component::deserialize_file(&self.engine, path) }
     }
 }
 
+/// What a compiler of our own has handed over as compiled for `engine`.
+#[expect(unsafe_code, clippy::disallowed_methods, reason = "the one file that loads code")]
+pub(crate) fn adopt(
+    engine: &Engine,
+    compiled: &crate::compile::Compiled,
+) -> wasmtime::Result<Component> {
+    // SAFETY: a `Compiled` is what this program, run as a child, has written to its output.
+    unsafe { Component::deserialize(engine, compiled.bytes()) }
+}
+
+fn hash_from(bytes: &[u8]) -> Option<blake3::Hash> {
+    Some(blake3::Hash::from_bytes(bytes.try_into().ok()?))
+}
+
+/// When `file` was last changed, since 1970.
+fn changed(file: &File) -> io::Result<Duration> {
+    Ok(Duration::from_secs(u64::try_from(file.metadata()?.ctime()).unwrap_or(u64::MAX / 2)))
+}
+
+/// The time since 1970.
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
 /// What code depends on besides the component: wasmtime's version, its settings, the processor.
-fn fingerprint(engine: &Engine) -> blake3::Hash {
+pub(crate) fn fingerprint(engine: &Engine) -> blake3::Hash {
     struct Blake3(blake3::Hasher);
     impl Hasher for Blake3 {
         fn write(&mut self, bytes: &[u8]) {
@@ -154,65 +278,14 @@ fn fingerprint(engine: &Engine) -> blake3::Hash {
     hasher.0.finalize()
 }
 
-fn read_or_make_key(folder: &Path) -> Result<[u8; KEY_BYTES], OpenError> {
-    let path = folder.join("key");
-    match read_key(&path) {
-        Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
-        // Cut off by a crash: what it has signed is lost, and made anew.
-        Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            fs::remove_file(&path)?;
-        }
-        result => return result,
-    }
-    let mut key = [0; KEY_BYTES];
-    getrandom::fill(&mut key).map_err(|error| OpenError::Random(error.to_string()))?;
-    // Linked into place, so that of two processes that start together one wins whole.
-    let mut file =
-        tempfile::Builder::new().permissions(Permissions::from_mode(0o600)).tempfile_in(folder)?;
-    file.write_all(&key)?;
-    file.as_file().sync_all()?;
-    match file.persist_noclobber(&path) {
-        Ok(_) => Ok(key),
-        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => read_key(&path),
-        Err(error) => Err(error.error.into()),
-    }
-}
-
-/// Who can write to the folder can put a key of his own there. The owner must be this process's
-/// user, which a file that it makes there shows.
-fn check_owner(folder: &Path) -> Result<(), OpenError> {
-    let metadata = fs::metadata(folder)?;
-    let ours = tempfile::tempfile_in(folder)?.metadata()?.uid();
-    if metadata.uid() != ours || metadata.mode() & 0o022 != 0 {
-        return Err(OpenError::NotOurs(folder.to_owned()));
-    }
-    Ok(())
-}
-
-fn read_key(path: &Path) -> Result<[u8; KEY_BYTES], OpenError> {
-    let mut file: File = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(path)?;
-    let metadata = file.metadata()?;
-    let folder = path.parent().unwrap_or(path);
-    if metadata.mode() & 0o077 != 0 || metadata.uid() != fs::metadata(folder)?.uid() {
-        return Err(OpenError::NotOurs(path.to_owned()));
-    }
-    let mut key = [0; KEY_BYTES];
-    file.read_exact(&mut key)?;
-    Ok(key)
-}
-
-/// `open` fails on a symbolic link (Linux, `asm-generic/fcntl.h`).
-const O_NOFOLLOW: i32 = 0o400_000;
-
-/// A cache that can't be used.
 #[derive(Debug, Error)]
-pub(crate) enum OpenError {
-    #[error("{0}")]
+enum LoadError {
+    #[error("can't be read ({0})")]
     Io(#[from] io::Error),
-    #[error("no random numbers: {0}")]
-    Random(String),
-    #[error("{} is open to others; remove it to have it made anew", .0.display())]
-    NotOurs(PathBuf),
+    #[error("is damaged or not ours")]
+    NotGenuine,
+    #[error("does not load ({0})")]
+    Deserialize(wasmtime::Error),
 }
 
 #[derive(Debug, Error)]
@@ -235,7 +308,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let engine = Engine::default();
         let cache = CodeCache::open(folder.path(), &engine).unwrap();
-        cache.store(&DIGEST, &Component::new(&engine, EMPTY).unwrap());
+        cache.store(&DIGEST, Component::new(&engine, EMPTY).unwrap());
         let file = cache.path(&DIGEST);
         (folder, cache, file)
     }
@@ -291,7 +364,7 @@ mod tests {
         let file = File::create(&old).unwrap();
         file.set_len(MAX_BYTES).unwrap(); // Sparse: takes no room.
         file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        cache.store(&[8; 32], &Component::new(&cache.engine, EMPTY).unwrap());
+        cache.store(&[8; 32], Component::new(&cache.engine, EMPTY).unwrap());
         assert!(!old.exists());
         assert!(used.exists());
     }

@@ -3,7 +3,7 @@
 use thiserror::Error;
 use wasmtime::component::Component;
 
-use crate::Engine;
+use crate::{Engine, cache, compile::ChildError};
 
 /// A compiled component, ready to be linked.
 #[derive(Clone)]
@@ -13,22 +13,52 @@ pub struct Code {
     exports: Vec<String>,
 }
 
+/// Who made a component, as far as its compiler is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maker {
+    /// The user, who has just built it: it is compiled in this process, and functions that have not
+    /// changed are not compiled again.
+    User,
+    /// Anybody: it is compiled by a child with limits, where there is one.
+    Anybody,
+}
+
 impl Engine {
     /// The code of the component `wasm`, whose SHA-256 is `digest`: from the cache, or compiled
     /// and put there.
     ///
     /// # Errors
-    /// When the component is not valid.
-    pub fn load(&self, wasm: &[u8], digest: &[u8; 32]) -> Result<Code, CompileError> {
-        if let Some(component) = self.cache.as_ref().and_then(|cache| cache.load(digest)) {
-            return Ok(self.code(component));
+    /// When the component is not valid, or takes more to compile than it may.
+    pub fn load(&self, wasm: &[u8], digest: &[u8; 32], maker: Maker) -> Result<Code, CompileError> {
+        if let Some(code) = self.cached(digest) {
+            return Ok(code);
         }
-        let component =
-            Component::new(&self.wasmtime, wasm).map_err(|error| CompileError::new(&error))?;
-        if let Some(cache) = &self.cache {
-            cache.store(digest, &component);
-        }
+        let component = match (&self.compiler, maker) {
+            (Some(compiler), Maker::Anybody) => {
+                let compiled = compiler.compile(wasm).map_err(CompileError::from)?;
+                cache::adopt(&self.wasmtime, &compiled).map_err(|error| invalid(&error))?
+            }
+            _ => {
+                let _functions =
+                    self.cache.as_ref().and_then(|cache| cache.functions(&self.functions));
+                Component::new(&self.wasmtime, wasm).map_err(|error| invalid(&error))?
+            }
+        };
+        let component = match &self.cache {
+            Some(cache) => cache.store(digest, component),
+            None => component,
+        };
         Ok(self.code(component))
+    }
+
+    /// The code of the component whose SHA-256 is `digest`, where the cache has it.
+    pub fn cached(&self, digest: &[u8; 32]) -> Option<Code> {
+        self.cache.as_ref()?.load(digest).map(|component| self.code(component))
+    }
+
+    /// Whether the cache has code for the component whose SHA-256 is `digest`.
+    pub fn has_cached(&self, digest: &[u8; 32]) -> bool {
+        self.cache.as_ref().is_some_and(|cache| cache.has(digest))
     }
 
     fn code(&self, component: Component) -> Code {
@@ -53,6 +83,12 @@ impl Code {
         &self.exports
     }
 
+    /// The bytes of machine code and of what belongs to it.
+    pub fn size(&self) -> usize {
+        let image = self.component.image_range();
+        image.end.addr().saturating_sub(image.start.addr())
+    }
+
     pub(crate) fn component(&self) -> &Component {
         &self.component
     }
@@ -67,24 +103,37 @@ impl Code {
     }
 }
 
-/// A component that is not valid.
-#[derive(Debug, Error)]
-#[error("damaged: {0}")]
-pub struct CompileError(String);
+fn invalid(error: &wasmtime::Error) -> CompileError {
+    CompileError::Invalid(error.root_cause().to_string())
+}
 
-impl CompileError {
-    fn new(error: &wasmtime::Error) -> Self {
-        Self(error.root_cause().to_string())
+/// Why a component has no code.
+#[derive(Debug, Error)]
+pub enum CompileError {
+    /// It is not valid.
+    #[error("damaged: {0}")]
+    Invalid(String),
+    /// It takes too much, or the compiler does not run.
+    #[error("not compiled: {0}")]
+    Child(String),
+}
+
+impl From<ChildError> for CompileError {
+    fn from(error: ChildError) -> Self {
+        match error {
+            ChildError::Invalid(text) => Self::Invalid(text),
+            other => Self::Child(other.to_string()),
+        }
     }
 }
 
-/// An import that is missing or of another type than what is linked.
+/// Why a component can't be linked.
 #[derive(Debug, Error)]
-#[error("{0:#}")]
-pub struct LinkError(wasmtime::Error);
-
-impl LinkError {
-    pub(crate) fn new(error: wasmtime::Error) -> Self {
-        Self(error)
-    }
+pub enum LinkError {
+    /// An import is missing, or of another type than what is linked.
+    #[error("{0:#}")]
+    Import(wasmtime::Error),
+    /// A handler of WASI 0.2 does not return before it has answered.
+    #[error("instances.calls can't be more than 1: a handler of wasi:http 0.2 takes one at a time")]
+    OneCallAtATime,
 }

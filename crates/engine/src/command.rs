@@ -34,7 +34,7 @@ impl<T: InstanceState> CommandEntry<T> {
         } else {
             return None;
         };
-        Some(pre.map(Self).map_err(LinkError::new))
+        Some(pre.map(Self).map_err(LinkError::Import))
     }
 
     /// Runs the command to its end in `store`.

@@ -7,24 +7,36 @@
 mod body;
 mod budget;
 mod cache;
+mod cache_key;
+mod call_error;
 mod code;
 mod command;
+mod compile;
 mod epoch;
+mod functions;
 mod http;
+mod instance;
 mod pool;
+mod shared;
+mod warm;
 
-use std::{num::NonZeroU32, path::PathBuf};
+use std::{num::NonZeroU32, path::PathBuf, sync::Arc, time::Instant};
 
 use thiserror::Error;
 use wasmtime::{Config, Store, UpdateDeadline};
 use wasmtime_wasi::WasiView;
 use wasmtime_wasi_http::WasiHttpView;
 
+use functions::Functions;
+
 pub use body::{Body, BodyError, ResponseBody};
 pub use budget::Budget;
-pub use code::{Code, CompileError, LinkError};
+pub use call_error::CallError;
+pub use code::{Code, CompileError, LinkError, Maker};
 pub use command::{CommandEntry, Exit};
-pub use http::{CallError, HttpCall, HttpEntry};
+pub use compile::{CompileLimits, Compiler, compile_as_child};
+pub use http::{HttpCall, HttpEntry};
+pub use warm::Reuse;
 /// What a component's imports are resolved by.
 pub use wasmtime::component::Linker;
 
@@ -39,6 +51,10 @@ pub struct Engine {
     wasmtime: wasmtime::Engine,
     cache: Option<cache::CodeCache>,
     ticker: epoch::Ticker,
+    idle: warm::IdleInstances,
+    places: usize,
+    functions: Functions,
+    compiler: Option<Compiler>,
 }
 
 /// How an [`Engine`] is made.
@@ -48,6 +64,8 @@ pub struct Options {
     pub code_cache: Option<PathBuf>,
     /// Where instances come from.
     pub instances: Instances,
+    /// What compiles components that were not built here; this process does without one.
+    pub compiler: Option<Compiler>,
 }
 
 /// Where instances come from.
@@ -74,15 +92,15 @@ impl Engine {
     /// # Errors
     /// When wasmtime does not run on this machine.
     pub fn new(options: &Options) -> Result<Self, EngineError> {
-        let mut config = Config::new();
-        config.epoch_interruption(true);
+        let mut config = config();
+        let functions = Functions::new();
+        config.enable_incremental_compilation(Arc::new(functions.clone())).map_err(EngineError)?;
+        let mut places = usize::MAX;
         if let Instances::Pooled(size) = options.instances {
             let size = size.map_or_else(pool::default_instances, NonZeroU32::get);
             config.allocation_strategy(pool::strategy(size));
+            places = size as usize;
         }
-        // WASI 0.3.1 asks hosts for both.
-        config.wasm_component_model_map(true);
-        config.wasm_component_model_implements(true);
         #[expect(clippy::disallowed_methods, reason = "the one place that configures wasmtime")]
         let wasmtime = wasmtime::Engine::new(&config).map_err(EngineError)?;
         let cache = options.code_cache.as_deref().and_then(|folder| {
@@ -93,7 +111,20 @@ impl Engine {
                 .ok()
         });
         let ticker = epoch::Ticker::start(&wasmtime);
-        Ok(Self { wasmtime, cache, ticker })
+        Ok(Self {
+            wasmtime,
+            cache,
+            ticker,
+            idle: warm::IdleInstances::default(),
+            places,
+            functions,
+            compiler: options.compiler.clone(),
+        })
+    }
+
+    /// How many instances there can be at a time.
+    pub fn places(&self) -> usize {
+        self.places
     }
 
     /// A linker for this engine's components.
@@ -104,6 +135,16 @@ impl Engine {
     /// Guests are interrupted while the result lives.
     pub(crate) fn running(&self) -> epoch::Running {
         self.ticker.running()
+    }
+
+    /// The instances that wait for a request.
+    pub(crate) fn idle(&self) -> &warm::IdleInstances {
+        &self.idle
+    }
+
+    /// Drops the instances that were idle for longer than they may.
+    pub fn expire_idle_instances(&self) {
+        self.idle.expire(Instant::now());
     }
 
     /// A store for one instance, bounded by the state's budget. A guest that runs in it yields to
@@ -121,6 +162,16 @@ impl Engine {
         });
         store
     }
+}
+
+/// What compiled code depends on: the same for all processes that share a code cache.
+fn config() -> Config {
+    let mut config = Config::new();
+    config.epoch_interruption(true);
+    // WASI 0.3.1 asks hosts for both.
+    config.wasm_component_model_map(true);
+    config.wasm_component_model_implements(true);
+    config
 }
 
 /// Wasmtime can't run here.

@@ -58,7 +58,8 @@ fn first_number(file: &str, label: &str) -> Option<u64> {
 
 /// A pool for so many instances at a time.
 pub(crate) fn strategy(instances: u32) -> InstanceAllocationStrategy {
-    let room = |for_each: u32| instances.saturating_mul(for_each).saturating_add(SPARE);
+    let room =
+        |for_each: u32| instances.saturating_mul(for_each).saturating_add(SPARE.min(instances));
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(room(CORE_INSTANCES_FOR_EACH))

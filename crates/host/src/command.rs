@@ -1,7 +1,7 @@
 //! Running a component as a command.
 
 use dhow_capabilities::{CommandGrants, OpenFolderError, State};
-use dhow_engine::{CallError, CommandEntry, Exit};
+use dhow_engine::{CallError, CommandEntry, Exit, Maker};
 use dhow_manifest::Name;
 use dhow_package::Artifact;
 use thiserror::Error;
@@ -21,8 +21,10 @@ impl Host {
         name: &Name,
         artifact: &Artifact,
     ) -> Result<LinkedCommand, LinkFaults> {
-        let code = self.load(name, artifact).map_err(|fault| LinkFaults::from(vec![fault]))?;
-        let entry = CommandEntry::new(&self.linker, &code);
+        let code = self
+            .load(name, artifact, Maker::Anybody)
+            .map_err(|fault| LinkFaults::from(vec![fault]))?;
+        let entry = CommandEntry::new(&self.loader.linker, &code);
         entry_or_faults(name, &code, entry, |component, exports| LinkFault::NoCommand {
             component,
             exports,
@@ -41,7 +43,8 @@ impl Host {
         grants: &CommandGrants,
     ) -> Result<Exit, RunError> {
         let state = self.capabilities.open_command(grants)?;
-        Ok(entry.run(&self.engine, self.engine.store(state)).await?)
+        let engine = &self.loader.engine;
+        Ok(entry.run(engine, engine.store(state)).await?)
     }
 }
 

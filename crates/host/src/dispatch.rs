@@ -14,7 +14,11 @@ use thiserror::Error;
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::{Host, LinkedComponent, LiveComponent};
+use crate::{
+    Host, LinkedComponent, LiveComponent,
+    admission::{Full, Place},
+    code::LoadError,
+};
 
 /// A request for a component.
 pub struct Invocation {
@@ -31,6 +35,7 @@ pub type ResponseBody = dhow_engine::ResponseBody<Guard>;
 
 /// Counts an invocation for as long as it is under way, work after the response included.
 pub struct Guard {
+    _place: Place,
     _permit: OwnedSemaphorePermit,
     _token: TaskTrackerToken,
 }
@@ -67,6 +72,12 @@ pub enum Failure {
     /// The component has as many invocations under way as it may.
     #[error("concurrency limit of {0} reached")]
     Busy(u32),
+    /// There is no instance for it.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// Its code can't be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// The guest failed.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -78,36 +89,45 @@ impl Host {
     ///
     /// # Errors
     /// When it can't be made.
-    pub async fn instantiate(&self, component: &LiveComponent) -> Result<(), CallError> {
-        let LinkedComponent { entry, granted, .. } = &component.linked;
-        entry.instantiate(self.engine.store(self.capabilities.open(granted))).await
+    pub async fn instantiate(&self, component: &LiveComponent) -> Result<(), Failure> {
+        let LinkedComponent { code, granted, .. } = &component.linked;
+        let entry = self.loader.entry(code).await?;
+        Ok(entry.instantiate(self.loader.engine.store(self.capabilities.open(granted))).await?)
     }
 
     /// Runs the guest until the head of its response is there. The guest goes on while the
     /// response's body is read; dropping either stops it.
     ///
     /// # Errors
-    /// When the component is at its limit, or the guest fails.
+    /// When the component is at its limit, there is no room for it, or the guest fails.
     pub async fn dispatch(
         &self,
         Invocation { id, component, request }: Invocation,
     ) -> Result<http::Response<ResponseBody>, Failure> {
-        let linked = &component.linked;
-        let permits = component.permits.clone();
-        let permit = match timeout(ADMISSION_WAIT, permits.acquire_owned()).await {
-            Ok(Ok(permit)) => permit,
-            Ok(Err(_)) | Err(_) => return Err(Failure::Busy(linked.limits.concurrency)),
-        };
-        let guard = Guard { _permit: permit, _token: self.invocations.token() };
-        let state = self.capabilities.open(&linked.granted);
-        let store = self.engine.store(state);
-        let call = linked.entry.call(&self.engine, store, request, linked.limits.time, guard);
-        let name = linked.name.clone();
+        let LinkedComponent { name, code, granted, limits } = &component.linked;
+        let permit = permit(&component).await?;
+        let place = self.admission.enter(&component.tenant).await?;
+        let entry = self.loader.entry(code).await?;
+        let guard = Guard { _place: place, _permit: permit, _token: self.invocations.token() };
+        let open = || self.loader.engine.store(self.capabilities.open(granted));
+        let call = entry.call(open, request, limits.time, guard);
+        let name = name.clone();
         let response = call
             .response(move |error| {
                 tracing::error!(component = %name, %id, "after the head of the response: {error}");
             })
             .await?;
         Ok(response)
+    }
+}
+
+async fn permit(component: &LiveComponent) -> Result<OwnedSemaphorePermit, Failure> {
+    let permits = &component.permits;
+    if let Ok(permit) = permits.clone().try_acquire_owned() {
+        return Ok(permit);
+    }
+    match timeout(ADMISSION_WAIT, permits.clone().acquire_owned()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        Ok(Err(_)) | Err(_) => Err(Failure::Busy(component.linked.limits.concurrency)),
     }
 }

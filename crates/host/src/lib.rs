@@ -1,29 +1,53 @@
 //! Apps at work: linking a checked app with its components, admission, dispatch.
 
+mod admission;
+mod code;
 mod command;
 mod dispatch;
 mod link;
 mod live;
 mod router;
 
+pub use admission::{Full, ReserveError, Tenant};
+pub use code::LoadError;
 pub use command::{LinkedCommand, RunError};
 pub use dhow_engine::{Body, CallError};
 pub use dispatch::{Failure, Guard, Invocation, RequestId, ResponseBody};
 pub use link::{LinkFault, LinkFaults, LinkedApp, LinkedComponent};
 pub use live::{LiveApp, LiveComponent};
 
+use std::{sync::Arc, time::Duration};
+
 use arc_swap::ArcSwapOption;
-use dhow_capabilities::{Capabilities, State};
-use dhow_engine::{Engine, Linker};
+use dhow_capabilities::Capabilities;
+use dhow_engine::Engine;
 use tokio_util::task::TaskTracker;
 
-use std::sync::Arc;
+use admission::Admission;
+use code::Loader;
+
+/// What a host allows.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// The bytes of compiled code that one app may have.
+    pub code_budget: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        // Ten components of the largest that toolchains make.
+        Self { code_budget: 1 << 30 }
+    }
+}
 
 /// Links apps and runs them. One for each process.
 pub struct Host {
-    engine: Engine,
-    linker: Linker<State>,
+    settings: Settings,
+    loader: Arc<Loader>,
     capabilities: Capabilities,
+    admission: Arc<Admission>,
+    /// Whose apps are served where nobody says otherwise.
+    tenant: Arc<Tenant>,
     live: ArcSwapOption<LiveApp>,
     invocations: TaskTracker,
 }
@@ -33,28 +57,57 @@ impl Host {
     ///
     /// # Panics
     /// Never: the interfaces that are linked are fixed, and a test links them.
-    pub fn new(engine: Engine, capabilities: Capabilities) -> Self {
+    pub fn new(engine: Engine, capabilities: Capabilities, settings: Settings) -> Self {
         let mut linker = engine.linker();
         if let Err(error) = dhow_capabilities::link(&mut linker) {
             unreachable!("an interface is linked twice: {error}");
         }
+        let admission = Admission::new(engine.places());
+        let Ok(tenant) = admission.tenant(0) else { unreachable!("no place is asked for") };
         Self {
-            engine,
-            linker,
+            settings,
+            loader: Loader::new(Arc::new(engine), linker),
             capabilities,
+            admission,
+            tenant,
             live: ArcSwapOption::empty(),
             invocations: TaskTracker::new(),
         }
     }
 
+    /// A tenant for whom so many instances are kept free of others.
+    ///
+    /// # Errors
+    /// When there are not as many left.
+    pub fn tenant(&self, reserve: usize) -> Result<Arc<Tenant>, ReserveError> {
+        self.admission.tenant(reserve)
+    }
+
     /// Makes `app` the one that answers. Requests that are under way stay with the one before.
     pub fn deploy(&self, app: LinkedApp) {
-        self.live.store(Some(Arc::new(LiveApp::new(app))));
+        self.live.store(Some(Arc::new(LiveApp::new(app, &self.tenant))));
+    }
+
+    /// An app of `tenant`'s that can be called, and is not the one that answers.
+    pub fn register(&self, app: LinkedApp, tenant: &Arc<Tenant>) -> Arc<LiveApp> {
+        Arc::new(LiveApp::new(app, tenant))
     }
 
     /// The app that answers.
     pub fn live(&self) -> Option<Arc<LiveApp>> {
         self.live.load_full()
+    }
+
+    /// Lets go of the instances that wait for requests for longer than they may, and of the code
+    /// of components that were not called for `unused`. To be called now and then.
+    pub fn sweep(&self, unused: Duration) {
+        self.loader.engine.expire_idle_instances();
+        self.loader.unload(unused);
+    }
+
+    /// The number of components whose code is loaded.
+    pub fn loaded(&self) -> usize {
+        self.loader.count()
     }
 
     /// Completes when no invocation is under way, work after the response included. To be called

@@ -4,16 +4,17 @@ use std::{
     collections::BTreeMap,
     fmt,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use dhow_capabilities::{Granted, MissingVariable, State, is_served, nearest_served};
-use dhow_engine::{Code, CompileError, HttpEntry, LinkError};
-use dhow_manifest::{App, Component, Limits, Name};
+use dhow_capabilities::{Granted, MissingVariable, is_served, nearest_served};
+use dhow_engine::{Code, CompileError, HttpEntry, LinkError, Maker, Reuse};
+use dhow_manifest::{App, Component, Instances, Limits, Name};
 use dhow_package::Artifact;
 use thiserror::Error;
 
-use crate::{Host, router::Router};
+use crate::{Host, code::ComponentCode, router::Router};
 
 /// An app whose components are compiled, whose every import is served and whose every route has a
 /// handler. Made only by [`Host::link`].
@@ -28,7 +29,7 @@ pub struct LinkedApp {
 /// A component that can be called.
 pub struct LinkedComponent {
     pub(crate) name: Name,
-    pub(crate) entry: HttpEntry<State>,
+    pub(crate) code: Arc<ComponentCode>,
     pub(crate) granted: Granted,
     pub(crate) limits: Limits,
 }
@@ -52,15 +53,23 @@ impl Host {
     ) -> Result<LinkedApp, LinkFaults> {
         let mut faults = Vec::new();
         let mut components = Vec::new();
+        let mut code = 0;
         for (name, component) in app.components() {
             let Some(artifact) = artifacts.get(name) else {
                 faults.push(LinkFault::NoArtifact { component: name.clone() });
                 continue;
             };
             match self.link_component(name, component, artifact) {
-                Ok(linked) => components.push(linked),
+                Ok((linked, size)) => {
+                    components.push(linked);
+                    code += size as u64;
+                }
                 Err(found) => faults.extend(found),
             }
+        }
+        let budget = self.settings.code_budget;
+        if code > budget {
+            faults.push(LinkFault::CodeBudget { code, budget });
         }
         if !faults.is_empty() {
             return Err(LinkFaults(faults));
@@ -76,7 +85,7 @@ impl Host {
         name: &Name,
         component: &Component,
         artifact: &Artifact,
-    ) -> Result<LinkedComponent, Vec<LinkFault>> {
+    ) -> Result<(LinkedComponent, usize), Vec<LinkFault>> {
         let mut faults = Vec::new();
         let granted =
             self.capabilities.grant(name, component).map_err(|missing| {
@@ -85,9 +94,20 @@ impl Host {
                     variable,
                 }));
             });
-        let entry = match self.load(name, artifact) {
+        let reuse = match component.instances {
+            Instances::Fresh => None,
+            Instances::Reused(reuse) => {
+                let dhow_manifest::Reuse { requests, idle, calls } = reuse;
+                Some(Reuse { requests, idle, calls })
+            }
+        };
+        // What is built here is the user's own, and what is not may be anybody's.
+        let maker = if component.build.is_some() { Maker::User } else { Maker::Anybody };
+        let mut size = 0;
+        let entry = match self.load(name, artifact, maker) {
             Ok(code) => {
-                let entry = HttpEntry::new(&self.linker, &code);
+                size = code.size();
+                let entry = HttpEntry::new(&self.loader.engine, &self.loader.linker, &code, reuse);
                 entry_or_faults(name, &code, entry, |component, exports| LinkFault::NoHandler {
                     component,
                     exports,
@@ -98,22 +118,28 @@ impl Host {
         .map_err(|found| faults.extend(found));
         match (granted, entry) {
             (Ok(granted), Ok(entry)) => {
-                Ok(LinkedComponent { name: name.clone(), entry, granted, limits: component.limits })
+                let code = self.loader.loaded(artifact, reuse, entry);
+                let (name, limits) = (name.clone(), component.limits);
+                Ok((LinkedComponent { name, code, granted, limits }, size))
             }
             _ => Err(faults),
         }
     }
 
-    pub(crate) fn load(&self, name: &Name, artifact: &Artifact) -> Result<Code, LinkFault> {
+    pub(crate) fn load(
+        &self,
+        name: &Name,
+        artifact: &Artifact,
+        maker: Maker,
+    ) -> Result<Code, LinkFault> {
         let start = Instant::now();
-        let code =
-            self.engine.load(artifact.bytes(), artifact.digest().as_bytes()).map_err(|error| {
-                LinkFault::Damaged {
-                    component: name.clone(),
-                    path: artifact.path().to_owned(),
-                    error,
-                }
-            })?;
+        let digest = artifact.digest();
+        let code = self.loader.engine.load(artifact.bytes(), digest.as_bytes(), maker);
+        let code = code.map_err(|error| LinkFault::Damaged {
+            component: name.clone(),
+            path: artifact.path().to_owned(),
+            error,
+        })?;
         let time = start.elapsed();
         if time > NOTICEABLE {
             tracing::info!(component = %name, "compiled in {time:.1?}");
@@ -176,6 +202,8 @@ pub enum LinkFault {
     NoCommand { component: Name, exports: Vec<String> },
     #[error("component `{component}`: {variable}")]
     MissingVariable { component: Name, variable: MissingVariable },
+    #[error("the app's compiled code takes {code} bytes, and {budget} are allowed")]
+    CodeBudget { code: u64, budget: u64 },
     #[error("the routes contradict each other: {0}")]
     Route(String),
 }
@@ -192,6 +220,10 @@ impl LinkFault {
                  in versions 0.2 and 0.3"
                     .to_owned(),
             ),
+            Self::CodeBudget { code, .. } => {
+                let mib = code.div_ceil(1 << 20);
+                Some(format!("leave out a component, or allow it: --max-code {mib}MiB"))
+            }
             Self::NoHandler { exports, .. } => {
                 let is_command = exports.iter().any(|export| export.starts_with("wasi:cli/run@"));
                 Some(if is_command {

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use dhow_manifest::{App, Name};
+use dhow_manifest::Name;
 use tokio::sync::Semaphore;
 
-use crate::{LinkedApp, LinkedComponent, router::Router};
+use crate::{LinkedApp, LinkedComponent, admission::Tenant, router::Router};
 
-/// An app at work.
+/// An app at work. It is kept small: there may be a hundred thousand of which none is called.
 pub struct LiveApp {
-    app: App,
+    name: Name,
     /// In the order of their names.
-    components: Vec<Arc<LiveComponent>>,
+    components: Box<[Arc<LiveComponent>]>,
     /// Gives indexes of `components`.
     router: Router,
 }
@@ -19,25 +19,29 @@ pub struct LiveApp {
 /// A component at work.
 pub struct LiveComponent {
     pub(crate) linked: LinkedComponent,
+    pub(crate) tenant: Arc<Tenant>,
     /// One for each invocation that it may have under way.
     pub(crate) permits: Arc<Semaphore>,
 }
 
 impl LiveApp {
-    pub(crate) fn new(LinkedApp { app, components, router }: LinkedApp) -> Self {
+    pub(crate) fn new(
+        LinkedApp { app, components, router }: LinkedApp,
+        tenant: &Arc<Tenant>,
+    ) -> Self {
         let components = components
             .into_iter()
             .map(|linked| {
-                let permits = Semaphore::new(linked.limits.concurrency as usize);
-                Arc::new(LiveComponent { linked, permits: Arc::new(permits) })
+                let permits = Arc::new(Semaphore::new(linked.limits.concurrency as usize));
+                Arc::new(LiveComponent { linked, tenant: tenant.clone(), permits })
             })
             .collect();
-        Self { app, components, router }
+        Self { name: app.name().clone(), components, router }
     }
 
-    /// The checked manifest.
-    pub fn app(&self) -> &App {
-        &self.app
+    /// The app's name.
+    pub fn name(&self) -> &Name {
+        &self.name
     }
 
     /// The component that answers requests for `path`.
@@ -50,5 +54,10 @@ impl LiveComponent {
     /// The component's name.
     pub fn name(&self) -> &Name {
         &self.linked.name
+    }
+
+    /// Whether its code is loaded.
+    pub fn is_loaded(&self) -> bool {
+        self.linked.code.is_loaded()
     }
 }

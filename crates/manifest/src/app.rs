@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, ops::Range, path::PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use crate::{
-    Environment, Fault, Faults, Grants, Limits, Name, Origin, PathPattern, Route,
+    Environment, Fault, Faults, Grants, Instances, Limits, Name, Origin, PathPattern, Route,
+    instances,
     raw::{self, Table, Value},
 };
 
@@ -31,6 +32,8 @@ pub struct Component {
     pub grants: Grants,
     /// What it may use.
     pub limits: Limits,
+    /// How long an instance of it lives.
+    pub instances: Instances,
 }
 
 /// How a component is built from its sources.
@@ -74,8 +77,13 @@ impl App {
 
     /// The app of a single component without a manifest: no grants, default limits, every path.
     pub fn of_component(name: Name, source: PathBuf) -> Self {
-        let component =
-            Component { source, build: None, grants: Grants::default(), limits: Limits::default() };
+        let component = Component {
+            source,
+            build: None,
+            grants: Grants::default(),
+            limits: Limits::default(),
+            instances: Instances::default(),
+        };
         Self {
             routes: vec![Route { path: PathPattern::everything(), component: name.clone() }],
             components: BTreeMap::from([(name.clone(), component)]),
@@ -218,12 +226,14 @@ fn read_component(name: &str, mut table: Table<'_>, faults: &mut Vec<Fault>) -> 
         .get("limits")
         .and_then(|value| raw::table(value, "limits", r#"limits = { memory = "64MiB" }"#, faults))
         .map(|table| read_limits(table, faults));
+    let instances = table.get("instances").and_then(|value| instances::read(value, faults));
     table.finish(faults);
     Some(Component {
         source: source?,
         build,
         grants: grants.unwrap_or_default(),
         limits: limits.unwrap_or_default(),
+        instances: instances.unwrap_or_default(),
     })
 }
 
@@ -363,12 +373,7 @@ fn read_limits(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Limits {
         .and_then(|value| read_limit(value, r#"time = "500ms""#, faults, Limits::parse_time));
     let concurrency = table.get("concurrency").and_then(|value| {
         const EXAMPLE: &str = "concurrency = 100";
-        let Some(number) = value.get_ref().as_integer() else {
-            faults.push(raw::wrong_type(value, "an integer", EXAMPLE));
-            return None;
-        };
-        // Too many digits for an i64 is out of range as well.
-        let number = i64::from_str_radix(number.as_str(), number.radix()).unwrap_or(i64::MAX);
+        let number = raw::integer(value, EXAMPLE, faults)?;
         limit_or_fault(Limits::check_concurrency(number), value, EXAMPLE, faults)
     });
     table.finish(faults);

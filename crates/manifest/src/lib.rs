@@ -8,6 +8,7 @@
 mod app;
 mod fault;
 mod grants;
+mod instances;
 mod limits;
 mod name;
 mod raw;
@@ -16,6 +17,7 @@ mod route;
 pub use app::{App, Build, Component};
 pub use fault::{Fault, Faults, Position};
 pub use grants::{Environment, Grants, HostPattern, Origin, OriginError, Scheme};
+pub use instances::{Instances, Reuse};
 pub use limits::{Limits, LimitsError, MemorySize};
 pub use name::{Name, NameError};
 pub use route::{PathPattern, PathPatternError, Route, Segment};

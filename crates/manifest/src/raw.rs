@@ -112,6 +112,15 @@ pub(crate) fn string<'a>(
     text
 }
 
+/// `value` as an integer. One with more digits than an `i64` has is `i64::MAX`: out of every range.
+pub(crate) fn integer(value: Value<'_>, example: &str, faults: &mut Vec<Fault>) -> Option<i64> {
+    let Some(number) = value.get_ref().as_integer() else {
+        faults.push(wrong_type(value, "an integer", example));
+        return None;
+    };
+    Some(i64::from_str_radix(number.as_str(), number.radix()).unwrap_or(i64::MAX))
+}
+
 /// `value` as a table.
 pub(crate) fn table<'a>(
     value: Value<'a>,

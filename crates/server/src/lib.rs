@@ -8,17 +8,26 @@ use dhow_host::Host;
 use dhow_triggers::http::{HttpTrigger, Settings};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
-use tokio::{net::TcpListener, sync::watch, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    time::{MissedTickBehavior, timeout},
+};
 
-pub use dhow_engine::{Instances, Options};
+pub use dhow_engine::{CompileLimits, Compiler, Instances, Options, compile_as_child};
+pub use dhow_host::Settings as HostSettings;
 
 /// Makes the host of this process.
 ///
 /// # Errors
 /// When the engine does not run on this machine.
-pub fn host(options: &Options, capabilities: Capabilities) -> Result<Arc<Host>, EngineError> {
+pub fn host(
+    options: &Options,
+    capabilities: Capabilities,
+    settings: HostSettings,
+) -> Result<Arc<Host>, EngineError> {
     let engine = Engine::new(options)?;
-    Ok(Arc::new(Host::new(engine, capabilities)))
+    Ok(Arc::new(Host::new(engine, capabilities, settings)))
 }
 
 /// A server that has its port, and does not answer yet.
@@ -63,6 +72,7 @@ impl Server {
         let ended = tokio::select! {
             () = stop => false,
             () = &mut serving => true,
+            () = sweep(&self.host) => true,
         };
         let _ = stop_sender.send(true);
         let drain = async {
@@ -79,6 +89,22 @@ impl Server {
                 count => Drained::Stopped(count),
             },
         }
+    }
+}
+
+/// How often what nobody uses is let go of.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The code of a component that was not called for as long is let go of. Loading it again takes
+/// less than a millisecond, holding it some hundred KiB.
+const UNUSED: Duration = Duration::from_secs(5 * 60);
+
+async fn sweep(host: &Host) {
+    let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        host.sweep(UNUSED);
     }
 }
 

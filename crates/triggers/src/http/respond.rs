@@ -62,27 +62,33 @@ impl Problem {
             Self::Refused(Refusal::NoApp) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", false)
             }
-            Self::Failed(Failure::Busy(_) | Failure::Call(CallError::NoRoom)) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", true)
-            }
+            Self::Failed(
+                Failure::Busy(_) | Failure::Full(_) | Failure::Call(CallError::NoRoom),
+            ) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", true),
             Self::Failed(Failure::Call(CallError::Deadline(_))) => {
                 (StatusCode::GATEWAY_TIMEOUT, "timed out", true)
             }
             Self::Informational(_)
-            | Self::Failed(Failure::Call(
-                CallError::Failed(_)
-                | CallError::Memory { .. }
-                | CallError::NoResponse
-                | CallError::Panicked
-                | CallError::ErrorCode(_),
-            )) => (StatusCode::INTERNAL_SERVER_ERROR, "internal error", true),
+            | Self::Failed(
+                Failure::Load(_)
+                | Failure::Call(
+                    CallError::Failed(_)
+                    | CallError::Memory { .. }
+                    | CallError::NoResponse
+                    | CallError::Panicked
+                    | CallError::Instance(_)
+                    | CallError::ErrorCode(_),
+                ),
+            ) => (StatusCode::INTERNAL_SERVER_ERROR, "internal error", true),
         };
         Public { status, text, is_fault }
     }
 
     fn retry_after(&self) -> Option<HeaderValue> {
-        let is_full =
-            matches!(self, Self::Failed(Failure::Busy(_) | Failure::Call(CallError::NoRoom)));
+        let is_full = matches!(
+            self,
+            Self::Failed(Failure::Busy(_) | Failure::Full(_) | Failure::Call(CallError::NoRoom))
+        );
         is_full.then_some(HeaderValue::from_static("1"))
     }
 }

@@ -1,0 +1,51 @@
+//! The hot path, for counting its instructions: `hot-path CASE COUNT` runs one case so many times
+//! inside of [`measured`], which is where callgrind is told to look.
+
+use anyhow::{Context as _, Result, bail};
+use dhow_bench::{FRESH, HELLO_P2, HELLO_P3, Live, REUSED, SHARED};
+use tokio::runtime::{Builder, Runtime};
+
+/// What is run before counting begins: caches are warm then.
+const WARM_UP: usize = 20;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [case, count] = &arguments[..] else { bail!("usage: hot-path CASE COUNT") };
+    let count: usize = count.parse().context("COUNT")?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let (what, path) = case.split_once('-').context("CASE is WHAT-p2 or WHAT-p3")?;
+    let (case, instances) = match what {
+        "instantiate" => (Case::Instantiate, FRESH),
+        "cold" => (Case::Request, FRESH),
+        "warm" => (Case::Request, REUSED),
+        "shared" => (Case::Request, SHARED),
+        _ => bail!("no such case"),
+    };
+    let path = if path == "p2" { HELLO_P2 } else { HELLO_P3 };
+    let live = runtime.block_on(async { Live::new(path, instances) });
+    run(&runtime, &live, case, WARM_UP);
+    measured(&runtime, &live, case, count);
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+enum Case {
+    Instantiate,
+    Request,
+}
+
+#[inline(never)]
+fn measured(runtime: &Runtime, live: &Live, case: Case, count: usize) {
+    run(runtime, live, case, count);
+}
+
+fn run(runtime: &Runtime, live: &Live, case: Case, count: usize) {
+    runtime.block_on(async {
+        for _ in 0..count {
+            match case {
+                Case::Instantiate => live.instantiate().await,
+                Case::Request => live.request().await,
+            }
+        }
+    });
+}

@@ -1,0 +1,181 @@
+//! Compiling, here or in a child process with limits.
+//!
+//! Compiling takes memory and time in proportion to the component, and an author who means ill can
+//! make the proportion a bad one. What is not built here is therefore compiled by a child, which
+//! limits itself before it reads anything, and is killed when its time is over.
+
+use std::{
+    io::{self, Read, Write},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use thiserror::Error;
+use wasmtime::Config;
+
+/// The program that compiles: this one, told to be a compiler.
+#[derive(Debug, Clone)]
+pub struct Compiler {
+    /// The program.
+    pub program: PathBuf,
+    /// The arguments by which it calls [`compile_as_child`]. The limits follow.
+    pub arguments: Vec<String>,
+    /// What it may use.
+    pub limits: CompileLimits,
+}
+
+/// What compiling one component may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompileLimits {
+    /// Bytes of address space.
+    pub memory: u64,
+    /// Processor time, over all threads, and as long by the clock.
+    pub time: Duration,
+}
+
+impl Default for CompileLimits {
+    /// Compiling the largest component seen in the wild, a Python interpreter of 22 MB, takes a
+    /// quarter of each.
+    fn default() -> Self {
+        Self { memory: 6 << 30, time: Duration::from_secs(240) }
+    }
+}
+
+/// Code that a child of this process has compiled.
+pub(crate) struct Compiled(Vec<u8>);
+
+impl Compiled {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// A byte that a child writes before what follows.
+const CODE: u8 = b'c';
+const INVALID: u8 = b'i';
+
+/// A component is compiled to about three times its size.
+const MAX_COMPILED: u64 = 2 << 30;
+
+impl Compiler {
+    /// Has a child compile the component `wasm`.
+    pub(crate) fn compile(&self, wasm: &[u8]) -> Result<Compiled, ChildError> {
+        let CompileLimits { memory, time } = self.limits;
+        let mut child = Command::new(&self.program)
+            .args(&self.arguments)
+            .args([memory.to_string(), time.as_secs().max(1).to_string()])
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let result = exchange(&mut child, wasm, time);
+        let _ = child.kill();
+        let status = child.wait()?;
+        let mut output = match result {
+            Ok(output) => output,
+            Err(mpsc::RecvTimeoutError::Timeout) => return Err(ChildError::Time(time)),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(ChildError::Died(status)),
+        };
+        match output.first() {
+            Some(&CODE) => {
+                output.remove(0);
+                Ok(Compiled(output))
+            }
+            Some(&INVALID) => {
+                let text = output.get(1..).unwrap_or_default();
+                Err(ChildError::Invalid(String::from_utf8_lossy(text).into_owned()))
+            }
+            _ if is_out_of_time(status) => Err(ChildError::Time(time)),
+            _ => Err(ChildError::Memory(memory)),
+        }
+    }
+}
+
+/// Writes `wasm` to the child and reads what it answers, within `time`.
+fn exchange(
+    child: &mut Child,
+    wasm: &[u8],
+    time: Duration,
+) -> Result<Vec<u8>, mpsc::RecvTimeoutError> {
+    let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(mpsc::RecvTimeoutError::Disconnected);
+    };
+    let (sender, receiver) = mpsc::sync_channel(1);
+    thread::scope(|scope| {
+        // A child that reads no further fails for a reason that it says.
+        scope.spawn(move || stdin.write_all(wasm).is_ok());
+        scope.spawn(move || {
+            let mut output = Vec::new();
+            if stdout.take(MAX_COMPILED).read_to_end(&mut output).is_ok() {
+                let _ = sender.send(output);
+            }
+        });
+        let output = receiver.recv_timeout(time);
+        // Ends both threads, which hold its pipes.
+        let _ = child.kill();
+        output
+    })
+}
+
+fn is_out_of_time(status: ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt as _;
+    status.signal() == Some(Signal::XCPU.as_raw())
+}
+
+/// The child's side: limits itself, reads a component, writes its code.
+///
+/// # Errors
+/// When the limits can't be set, or the other end is gone.
+pub fn compile_as_child(
+    limits: CompileLimits,
+    mut input: impl Read,
+    mut output: impl Write,
+) -> io::Result<()> {
+    let limit = |resource, current, maximum| {
+        setrlimit(resource, Rlimit { current: Some(current), maximum: Some(maximum) })
+    };
+    let seconds = limits.time.as_secs().max(1);
+    limit(Resource::As, limits.memory, limits.memory)?;
+    limit(Resource::Cpu, seconds, seconds + 1)?; // SIGXCPU, which says why, then SIGKILL.
+    limit(Resource::Core, 0, 0)?;
+    limit(Resource::Fsize, 0, 0)?; // Pipes are no files.
+    let mut wasm = Vec::new();
+    input.read_to_end(&mut wasm)?;
+    match compile(&wasm) {
+        Ok(code) => {
+            output.write_all(&[CODE])?;
+            output.write_all(&code)
+        }
+        Err(error) => {
+            output.write_all(&[INVALID])?;
+            output.write_all(error.root_cause().to_string().as_bytes())
+        }
+    }
+}
+
+fn compile(wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
+    let config: Config = crate::config();
+    #[expect(clippy::disallowed_methods, reason = "configured as all others")]
+    let engine = wasmtime::Engine::new(&config)?;
+    engine.precompile_component(wasm)
+}
+
+/// Why a child compiled nothing.
+#[derive(Debug, Error)]
+pub(crate) enum ChildError {
+    #[error("the compiler does not start: {0}")]
+    Start(#[from] io::Error),
+    #[error("{0}")]
+    Invalid(String),
+    #[error("compiling it takes more than {0:?}")]
+    Time(Duration),
+    #[error("compiling it takes more than {} MiB", .0 >> 20)]
+    Memory(u64),
+    #[error("the compiler ended: {0}")]
+    Died(ExitStatus),
+}
