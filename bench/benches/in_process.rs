@@ -1,28 +1,122 @@
-//! Without sockets: what an instance and a request cost. `cargo xtask bench in-process`.
+//! Without sockets: what instances, requests, calls and streams cost. `cargo xtask bench in-process`.
 
-use criterion::{Criterion, criterion_group, criterion_main};
-use dhow_bench::{FRESH, HELLO_P2, HELLO_P3, Live, REUSED};
-use tokio::runtime;
+use std::hint::black_box;
 
-fn benchmarks(criterion: &mut Criterion) {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use dhow_bench::{FRESH, HELLO_P2, HELLO_P3, Live, REUSED, SHARED};
+use tokio::runtime::{Builder, Runtime};
+use wasmtime::{Config, Engine, Instance, Module, Store};
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+fn requests(criterion: &mut Criterion) {
+    let runtime = runtime();
     for (name, path) in [("hello 0.3", HELLO_P3), ("hello 0.2", HELLO_P2)] {
-        let live = Live::new(path, FRESH);
-        let warm = Live::new(path, REUSED);
         let mut group = criterion.benchmark_group(name);
+        let fresh = Live::new(path, FRESH).expect("it links");
         // The floor: a store, an instance, and both dropped.
         group.bench_function("instantiate", |bencher| {
-            bencher.to_async(&runtime).iter(|| live.instantiate());
+            bencher.to_async(&runtime).iter(|| fresh.instantiate());
         });
         group.bench_function("cold request", |bencher| {
-            bencher.to_async(&runtime).iter(|| live.request());
+            bencher.to_async(&runtime).iter(|| fresh.request("/"));
         });
+        let reused = Live::new(path, REUSED).expect("it links");
         group.bench_function("warm request", |bencher| {
-            bencher.to_async(&runtime).iter(|| warm.request());
+            bencher.to_async(&runtime).iter(|| reused.request("/"));
         });
+        if path == HELLO_P3 {
+            let shared = Live::new(path, SHARED).expect("it links");
+            group.bench_function("warm request, shared", |bencher| {
+                bencher.to_async(&runtime).iter(|| shared.request("/"));
+            });
+        }
         group.finish();
     }
 }
 
-criterion_group!(in_process, benchmarks);
+const CALLS: u64 = 10_000;
+const BYTES: u64 = 64 << 20;
+
+/// One component calls another of its app. Each figure is of a whole request, whose own cost is
+/// small beside so many calls and bytes.
+fn composed(criterion: &mut Criterion) {
+    let runtime = runtime();
+    let live = Live::composed().expect("they fit");
+    let mut group = criterion.benchmark_group("between components");
+    group.sample_size(20);
+    let mut bench = |name: &str, path: String, throughput: Throughput| {
+        group.throughput(throughput);
+        group.bench_function(name, |bencher| {
+            bencher.to_async(&runtime).iter(|| live.request(&path));
+        });
+    };
+    let calls = Throughput::Elements(CALLS);
+    bench("own function", format!("/own/{CALLS}"), calls.clone());
+    bench("call", format!("/call/{CALLS}"), calls.clone());
+    bench("async call", format!("/later/{CALLS}"), calls);
+    for (name, size) in [("1 KiB", 1 << 10), ("64 KiB", 64 << 10)] {
+        let times = BYTES / size;
+        bench(
+            &format!("list of {name}"),
+            format!("/count/{times}/{size}"),
+            Throughput::Bytes(BYTES),
+        );
+    }
+    for (name, piece) in [("64 KiB", 64 << 10), ("1 MiB", 1 << 20)] {
+        let throughput = Throughput::Bytes(BYTES);
+        bench(&format!("stream, {name}"), format!("/stream/{BYTES}/{piece}"), throughput.clone());
+        bench(&format!("body to the host, {name}"), format!("/body/{BYTES}/{piece}"), throughput);
+    }
+    // What the streams are held against: as many bytes, in pieces that do not fit a cache either.
+    let source = vec![7u8; BYTES as usize];
+    let mut target = vec![0u8; 1 << 20];
+    group.throughput(Throughput::Bytes(BYTES));
+    group.bench_function("memcpy, 1 MiB", |bencher| {
+        bencher.iter(|| {
+            for piece in source.chunks(1 << 20) {
+                target.copy_from_slice(black_box(piece));
+                black_box(&mut target);
+            }
+        });
+    });
+    let mut target = vec![0u8; 64 << 10];
+    group.bench_function("memcpy, 64 KiB", |bencher| {
+        bencher.iter(|| {
+            for _ in 0..BYTES >> 16 {
+                target.copy_from_slice(black_box(&source[..64 << 10]));
+                black_box(&mut target);
+            }
+        });
+    });
+    group.finish();
+}
+
+/// What interrupting guests costs a loop that does nothing else.
+fn epochs(criterion: &mut Criterion) {
+    const LOOP: &str = r#"(module (func (export "run") (param i32) (result i32) (local $sum i32)
+        (loop $again
+            (local.set $sum (i32.xor (i32.mul (local.get $sum) (i32.const 31)) (local.get 0)))
+            (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+        (local.get $sum)))"#;
+    let mut group = criterion.benchmark_group("a million turns of a loop");
+    for (name, is_interrupted) in [("without epochs", false), ("with epochs", true)] {
+        let mut config = Config::new();
+        config.epoch_interruption(is_interrupted);
+        let engine = Engine::new(&config).expect("wasmtime runs here");
+        let module = Module::new(&engine, LOOP).expect("the text above");
+        let mut store = Store::new(&engine, ());
+        store.set_epoch_deadline(u64::MAX / 2);
+        let instance = Instance::new(&mut store, &module, &[]).expect("an instance");
+        let run = instance.get_typed_func::<i32, i32>(&mut store, "run").expect("exported");
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| run.call(&mut store, 1_000_000).expect("no trap"));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(in_process, requests, composed, epochs);
 criterion_main!(in_process);

@@ -8,6 +8,12 @@ use tokio::runtime::{Builder, Runtime};
 /// What is run before counting begins: caches are warm then.
 const WARM_UP: usize = 20;
 
+#[derive(Clone, Copy)]
+enum Case {
+    Instantiate,
+    Request,
+}
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [case, count] = &arguments[..] else { bail!("usage: hot-path CASE COUNT") };
@@ -22,16 +28,10 @@ fn main() -> Result<()> {
         _ => bail!("no such case"),
     };
     let path = if path == "p2" { HELLO_P2 } else { HELLO_P3 };
-    let live = runtime.block_on(async { Live::new(path, instances) });
+    let live = Live::new(path, instances)?;
     run(&runtime, &live, case, WARM_UP);
     measured(&runtime, &live, case, count);
     Ok(())
-}
-
-#[derive(Clone, Copy)]
-enum Case {
-    Instantiate,
-    Request,
 }
 
 #[inline(never)]
@@ -44,7 +44,9 @@ fn run(runtime: &Runtime, live: &Live, case: Case, count: usize) {
         for _ in 0..count {
             match case {
                 Case::Instantiate => live.instantiate().await,
-                Case::Request => live.request().await,
+                Case::Request => {
+                    live.request("/").await;
+                }
             }
         }
     });

@@ -1,13 +1,22 @@
 //! A host in this process: what a request costs without sockets.
 
-use std::{collections::BTreeMap, num::NonZeroU32, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
+use anyhow::{Context as _, Result};
 use dhow_capabilities::{Capabilities, GuestOutput, Stream};
 use dhow_engine::{Engine, Instances, Options};
-use dhow_host::{Body, Host, Invocation, LiveComponent, RequestId, Settings};
+use dhow_host::{
+    Body, Failure, Host, Invocation, LinkedApp, LiveComponent, RequestId, ResponseBody, Settings,
+};
 use dhow_manifest::{App, Name};
 use dhow_package::Artifact;
 use http_body_util::{BodyExt as _, Empty};
+use wac_graph::{CompositionGraph, EncodeOptions, types::Package};
 
 /// The same as that of `dhow`.
 #[global_allocator]
@@ -17,6 +26,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 pub const HELLO_P3: &str = "examples/hello/target/wasm32-wasip2/release/hello.wasm";
 /// The hello of WASI 0.2.
 pub const HELLO_P2: &str = "target/guests/wasm32-wasip2/release/hello_p2.wasm";
+/// Two components that are measured together.
+const SOURCE: &str = "target/guests/wasm32-wasip2/release/pipe_source.wasm";
+const SINK: &str = "target/guests/wasm32-wasip2/release/pipe_sink.wasm";
 
 /// An instance for each request.
 pub const FRESH: &str = "'fresh'";
@@ -24,6 +36,9 @@ pub const FRESH: &str = "'fresh'";
 pub const REUSED: &str = "'reused'";
 /// The same for eight at a time.
 pub const SHARED: &str = "{ calls = 8 }";
+
+/// Enough for one request at a time. callgrind has no address space for many.
+const FEW: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
 
 /// One component, live on a host of its own.
 pub struct Live {
@@ -37,48 +52,113 @@ impl GuestOutput for Nowhere {
     fn line(&self, _: &Name, _: Stream, _: &[u8]) {}
 }
 
+/// A path from the root of the repository.
+pub fn in_repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// A host with room for so many instances.
+pub fn host(instances: NonZeroU32, code_cache: Option<&Path>) -> Result<Host> {
+    let options = Options {
+        code_cache: code_cache.map(Path::to_owned),
+        instances: Instances::Pooled(Some(instances)),
+        compiler: None,
+    };
+    let capabilities = Capabilities::new(Arc::new(Nowhere), |_| None);
+    Ok(Host::new(Engine::new(&options)?, capabilities, Settings::default()))
+}
+
+/// The component at `path` as an app of its own, with `instances` as in a manifest.
+pub fn link(host: &Host, artifact: &Artifact, instances: &str) -> Result<LinkedApp> {
+    let manifest = format!(
+        "name = 'bench'\n[component.bench]\nsource = 'bench.wasm'\nlimits.time = '1h'\n\
+         build = 'true'\nlimits.concurrency = 100000\ninstances = {instances}"
+    );
+    let app = App::parse("dhow.toml", &manifest).map_err(|_| anyhow::anyhow!("the manifest"))?;
+    let artifacts = BTreeMap::from([(Name::new("bench")?, artifact.clone())]);
+    host.link(app, &artifacts).map_err(|faults| anyhow::anyhow!("{faults:?}"))
+}
+
+/// Sends a request for `path` to `component`.
+pub async fn send(
+    host: &Host,
+    component: &Arc<LiveComponent>,
+    path: &str,
+) -> Result<http::Response<ResponseBody>, Failure> {
+    let body: Body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+    let mut request = http::Request::new(body);
+    if let Ok(uri) = format!("http://localhost{path}").parse() {
+        *request.uri_mut() = uri;
+    }
+    let invocation = Invocation { id: RequestId::next(), component: component.clone(), request };
+    host.dispatch(invocation).await
+}
+
 impl Live {
-    /// The component at `path`, which is relative to the root of the repository, with `instances`
-    /// as in a manifest.
+    /// The component at `path`, from the root of the repository.
     ///
-    /// # Panics
+    /// # Errors
     /// When it was not built, or does not link.
-    pub fn new(path: &str, instances: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
-        let options = Options {
-            code_cache: None,
-            instances: Instances::Pooled(NonZeroU32::new(4)),
-            compiler: None,
-        };
-        let engine = Engine::new(&options).expect("wasmtime runs here");
-        let host =
-            Host::new(engine, Capabilities::new(Arc::new(Nowhere), |_| None), Settings::default());
-        let name = Name::new("hello").expect("a name");
-        let manifest = format!(
-            "name = 'hello'\n[component.hello]\nsource = 'hello.wasm'\ninstances = {instances}"
-        );
-        let app = App::parse("dhow.toml", &manifest).expect("a manifest");
-        let artifact = Artifact::read(&path).expect("built by cargo xtask guests");
-        let linked = host.link(app, &BTreeMap::from([(name, artifact)])).expect("it links");
-        host.deploy(linked);
-        let component = host.live().expect("deployed").route("/").expect("every path").clone();
-        Self { host, component }
+    pub fn new(path: &str, instances: &str) -> Result<Self> {
+        Self::of(&in_repository(path), instances)
+    }
+
+    /// Two components, composed: the second serves what the first imports.
+    ///
+    /// # Errors
+    /// When they were not built, or do not fit.
+    pub fn composed() -> Result<Self> {
+        let path = in_repository("target/bench-composed.wasm");
+        std::fs::write(&path, compose()?)?;
+        Self::of(&path, FRESH)
+    }
+
+    fn of(path: &Path, instances: &str) -> Result<Self> {
+        let artifact = Artifact::read(path).context("built by cargo xtask guests")?;
+        let host = host(FEW, None)?;
+        host.deploy(link(&host, &artifact, instances)?);
+        let app = host.live().context("deployed")?;
+        let component = app.route("/").context("every path")?.clone();
+        Ok(Self { host, component })
     }
 
     /// A store, an instance, and both dropped: the floor that requests are held against.
+    ///
+    /// # Panics
+    /// When there is no instance.
     pub async fn instantiate(&self) {
         self.host.instantiate(&self.component).await.expect("an instance");
     }
 
-    /// A request, and all of its response.
-    pub async fn request(&self) {
-        let body: Body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-        let request =
-            http::Request::builder().uri("http://localhost/").body(body).expect("a request");
-        let invocation =
-            Invocation { id: RequestId::next(), component: self.component.clone(), request };
-        let response = self.host.dispatch(invocation).await.expect("an answer");
-        let body = response.into_body().collect().await.expect("all of it");
-        assert!(!body.to_bytes().is_empty());
+    /// A request for `path`, and all of its response: the number of its bytes.
+    ///
+    /// # Panics
+    /// When the guest fails.
+    pub async fn request(&self, path: &str) -> usize {
+        let response = send(&self.host, &self.component, path).await.expect("an answer");
+        let mut body = response.into_body();
+        let mut bytes = 0;
+        while let Some(frame) = body.frame().await {
+            bytes += frame.expect("all of it").data_ref().map_or(0, bytes::Bytes::len);
+        }
+        assert_ne!(bytes, 0);
+        bytes
     }
+}
+
+fn compose() -> Result<Vec<u8>> {
+    const PIPE: &str = "bench:pipe/pipe";
+    let mut graph = CompositionGraph::new();
+    let mut add = |name: &str, path: &str| -> Result<_> {
+        let package = Package::from_file(name, None, in_repository(path), graph.types_mut())?;
+        Ok(graph.register_package(package)?)
+    };
+    let (source, sink) = (add("bench:source", SOURCE)?, add("bench:sink", SINK)?);
+    let (source, sink) = (graph.instantiate(source), graph.instantiate(sink));
+    let pipe = graph.alias_instance_export(source, PIPE)?;
+    graph.set_instantiation_argument(sink, PIPE, pipe)?;
+    let name = "wasi:http/handler@0.3.2";
+    let handler = graph.alias_instance_export(sink, name)?;
+    graph.export(handler, name)?;
+    Ok(graph.encode(EncodeOptions::default())?)
 }

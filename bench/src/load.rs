@@ -98,3 +98,47 @@ pub fn measure(
         memory: running.memory_mib()?,
     })
 }
+
+/// The latencies of one run at a fixed rate, in microseconds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Latencies {
+    pub p50: f64,
+    pub p99: f64,
+    pub p999: f64,
+}
+
+/// Starts the server on a core of its own, warms it up, and sends it so many requests per second.
+pub fn at_rate(
+    server: &Server,
+    connections: usize,
+    rate: f64,
+    duration: Duration,
+) -> Result<Latencies> {
+    let (server_cores, load_cores) = Layout::OneCoreEach.cores();
+    let running = server.start(server_cores)?;
+    let log = std::env::temp_dir().join(format!("dhow-bench-{}.log", std::process::id()));
+    let _ = std::fs::remove_file(&log);
+    let of_each = (rate / connections as f64).round().max(1.0);
+    let output = Command::new("taskset")
+        .args(["-c", load_cores, "h2load", "--h1", "-t", "1"])
+        .args(["-c", &connections.to_string(), "--rps", &of_each.to_string()])
+        .args(["--warm-up-time", "1", "-D", &duration.as_secs().to_string(), "--log-file"])
+        .arg(&log)
+        .arg(format!("http://{}/", running.address))
+        .output()
+        .context("h2load does not start: apt install nghttp2-client")?;
+    ensure!(output.status.success(), "h2load: {}", String::from_utf8_lossy(&output.stderr));
+    // A line for each request: when it began, its status, its time in microseconds.
+    let text = std::fs::read_to_string(&log)?;
+    std::fs::remove_file(&log)?;
+    let mut times = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace().skip(1);
+        ensure!(words.next() == Some("200"), "{}: {line}", server.name);
+        times.push(words.next().context("a time")?.parse::<f64>()?);
+    }
+    times.sort_by(f64::total_cmp);
+    let at = |part: f64| times.get(((times.len() - 1) as f64 * part) as usize).copied();
+    let at = |part| at(part).context("h2load measured nothing");
+    Ok(Latencies { p50: at(0.5)?, p99: at(0.99)?, p999: at(0.999)? })
+}

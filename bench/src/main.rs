@@ -1,7 +1,8 @@
 //! End to end: each server in turn, alternating, under the same load, on the same machine.
 //!
-//! `bench-http RESULTS.json SERVER...` where a server is `NAME=COMMAND`; the command gets the
-//! address to listen on in the place of `{address}`. See `cargo xtask bench http`.
+//! `bench-http RESULTS SERVER...` where a server is `NAME=COMMAND`; the command gets the address to
+//! listen on in the place of `{address}`. Writes RESULTS.json and RESULTS.md. See `cargo xtask bench
+//! http`.
 
 mod load;
 mod report;
@@ -12,30 +13,32 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use load::{Layout, Measured};
+use report::{AtRate, Report, Table};
 use server::Server;
 
 /// A round is one measurement of each server.
 const MIN_ROUNDS: usize = 3;
 const MAX_ROUNDS: usize = 7;
-const DURATION: Duration = Duration::from_secs(5);
+const DURATION: Duration = Duration::from_secs(4);
 const CONNECTIONS: usize = 64;
 /// Medians that move less than this with another round have settled.
 const SETTLED: f64 = 0.02;
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let results = arguments.next().context("usage: bench-http RESULTS.json NAME=COMMAND...")?;
+    let results = arguments.next().context("usage: bench-http RESULTS NAME=COMMAND...")?;
     let servers = arguments.map(|text| Server::parse(&text)).collect::<Result<Vec<_>>>()?;
-    ensure!(!servers.is_empty(), "no server to measure");
+    ensure!(servers.len() > 1, "no server to measure");
     let mut tables = Vec::new();
     for layout in [Layout::OneCoreEach, Layout::Shared] {
-        tables.push(report::Table::new(layout, measure(&servers, layout)?));
+        tables.push(Table::new(layout, measure(&servers, layout)?));
     }
-    for table in &tables {
-        println!("{}", table.markdown());
-    }
-    std::fs::write(&results, serde_json::to_string_pretty(&tables)?)?;
-    println!("written: {results}");
+    let rate = tables.first().and_then(|table| table.rate_of(1)).context("measured")? / 2.0;
+    let latencies = at_rate(servers.get(..2).context("two")?, rate)?;
+    let report = Report { tables, latencies };
+    println!("{}", report.markdown());
+    std::fs::write(format!("{results}.json"), serde_json::to_string_pretty(&report)?)?;
+    std::fs::write(format!("{results}.md"), report.markdown())?;
     Ok(())
 }
 
@@ -59,4 +62,16 @@ fn measure(servers: &[Server], layout: Layout) -> Result<Vec<(String, Vec<Measur
         }
     }
     Ok(found)
+}
+
+/// The same rate for the first server and for the second, at half of what the second can do.
+fn at_rate(servers: &[Server], rate: f64) -> Result<AtRate> {
+    let mut found: Vec<_> =
+        servers.iter().map(|server| (server.name.clone(), Vec::new())).collect();
+    for _ in 0..MIN_ROUNDS {
+        for (server, (_, runs)) in servers.iter().zip(&mut found) {
+            runs.push(load::at_rate(server, CONNECTIONS, rate, DURATION)?);
+        }
+    }
+    Ok(AtRate::new(rate, &found))
 }

@@ -4,7 +4,65 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::load::{Layout, Measured};
+use crate::load::{Latencies, Layout, Measured};
+
+/// All that was measured.
+#[derive(Serialize)]
+pub struct Report {
+    pub tables: Vec<Table>,
+    pub latencies: AtRate,
+}
+
+/// Latencies at a fixed rate, for each server the medians of its runs.
+#[derive(Serialize)]
+pub struct AtRate {
+    rate: f64,
+    rows: Vec<(String, Latencies)>,
+}
+
+impl Report {
+    pub fn markdown(&self) -> String {
+        let mut text: String = self.tables.iter().map(|table| table.markdown() + "\n").collect();
+        text.push_str(&self.latencies.markdown());
+        text
+    }
+}
+
+impl AtRate {
+    pub fn new(rate: f64, found: &[(String, Vec<Latencies>)]) -> Self {
+        let median = |runs: &[Latencies], value: fn(&Latencies) -> f64| {
+            let mut values: Vec<f64> = runs.iter().map(value).collect();
+            values.sort_by(f64::total_cmp);
+            values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+        };
+        let row = |(name, runs): &(String, Vec<Latencies>)| {
+            let latencies = Latencies {
+                p50: median(runs, |run| run.p50),
+                p99: median(runs, |run| run.p99),
+                p999: median(runs, |run| run.p999),
+            };
+            (name.clone(), latencies)
+        };
+        Self { rate, rows: found.iter().map(row).collect() }
+    }
+
+    fn markdown(&self) -> String {
+        let mut text = format!(
+            "Latency at {:.0} requests/s, half of what the second can do on one core\n\n\
+             | server | p50 | p99 | p99.9 | p99 of the first |\n|---|---:|---:|---:|---:|\n",
+            self.rate
+        );
+        let first = self.rows.first().map_or(f64::NAN, |(_, latencies)| latencies.p99);
+        for (name, Latencies { p50, p99, p999 }) in &self.rows {
+            let of_first = p99 / first;
+            let _ = writeln!(
+                text,
+                "| {name} | {p50:.0} us | {p99:.0} us | {p999:.0} us | {of_first:.1} |"
+            );
+        }
+        text
+    }
+}
 
 /// The servers in one layout. The first is what the others are compared with.
 #[derive(Serialize)]
@@ -46,7 +104,12 @@ impl Table {
         Self { layout, rows }
     }
 
-    pub fn markdown(&self) -> String {
+    /// The median rate of the server in this row.
+    pub fn rate_of(&self, row: usize) -> Option<f64> {
+        self.rows.get(row).map(|row| row.median.rate)
+    }
+
+    fn markdown(&self) -> String {
         let title = match self.layout {
             Layout::OneCoreEach => "One core for the server, one for the load",
             Layout::Shared => "Both cores shared by server and load",

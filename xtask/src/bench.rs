@@ -1,18 +1,23 @@
 //! Measurements. Times differ from machine to machine: compare medians of one run.
 
 use std::{
+    path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     demo::Server,
-    guests, setup,
+    guests, instructions, setup,
     steps::{Steps, cargo, run},
 };
 
+/// Where the results are kept, as JSON and as tables.
+pub const RESULTS: &str = "bench/results";
+const HELLO_P3: &str = "examples/hello/target/wasm32-wasip2/release/hello.wasm";
+const HELLO_P2: &str = "target/guests/wasm32-wasip2/release/hello_p2.wasm";
 const DHOW: &str = "target/release/dhow";
 const RUNS: usize = 30;
 /// The code cache of the measurements.
@@ -31,40 +36,97 @@ const WASMTIME: [&str; 8] = [
     "--quiet",
 ];
 
-/// End to end, beside hyper and `wasmtime serve`. Needs wrk.
+/// All of it, and the tables into the documentation.
+pub fn all(steps: &mut Steps) -> Result<()> {
+    in_process(steps)?;
+    capacity(steps)?;
+    instructions::count(steps)?;
+    http(steps)?;
+    startup(steps)
+}
+
+/// The settings of Dhow's own pool, for the peer.
+const TUNED: &str = "-O pooling-allocator=y -O pooling-pagemap-scan=y \
+    -O pooling-memory-keep-resident=1048576 -O pooling-table-keep-resident=1048576";
+
+/// End to end, beside hyper and `wasmtime serve`. Needs wrk and h2load.
 pub fn http(steps: &mut Steps) -> Result<()> {
     prepare(steps)?;
     steps.step("build wasmtime, the peer", || {
         run(cargo().arg("install").args(WASMTIME).env("CARGO_TARGET_DIR", "target/peers"))
     })?;
-    let p3 = "examples/hello/target/wasm32-wasip2/release/hello.wasm";
-    let p2 = "target/guests/wasm32-wasip2/release/hello_p2.wasm";
     let serve = "target/peers/bin/wasmtime serve -Scli --addr {address}";
     let fresh = "--max-instance-reuse-count 1";
-    let up = format!("{DHOW} up --quiet --listen {{address}}");
+    let up = format!("{DHOW} up --quiet --no-build --listen {{address}}");
     let servers = [
         "native hyper=target/release/native-hello {address}".to_owned(),
-        format!("dhow 0.3, fresh={up} {p3}"),
-        format!("wasmtime serve 0.3, fresh={serve} {fresh} {p3}"),
-        format!("wasmtime serve 0.3={serve} {p3}"),
-        format!("dhow 0.2, fresh={up} {p2}"),
-        format!("wasmtime serve 0.2={serve} {p2}"),
+        format!("dhow 0.3, fresh={up} {HELLO_P3}"),
+        format!("dhow 0.3, reused={up} bench/apps/hello-reused"),
+        format!("wasmtime serve 0.3, fresh={serve} {fresh} {HELLO_P3}"),
+        format!("wasmtime serve 0.3, fresh, tuned={serve} {fresh} {TUNED} {HELLO_P3}"),
+        format!("wasmtime serve 0.3 (reused)={serve} {HELLO_P3}"),
+        format!("dhow 0.2, fresh={up} {HELLO_P2}"),
+        format!("dhow 0.2, reused={up} bench/apps/hello-p2-reused"),
+        format!("wasmtime serve 0.2 (fresh)={serve} {HELLO_P2}"),
     ];
-    std::fs::create_dir_all("bench/results")?;
-    let results = "bench/results/http.json";
+    measure(steps, "bench-http", "http", &servers)
+}
+
+/// What one process holds, and how fast what it does not hold comes back.
+pub fn capacity(steps: &mut Steps) -> Result<()> {
+    prepare(steps)?;
+    let mut components = vec![format!("Rust={HELLO_P3}")];
+    // Those of other languages, where somebody has built them.
+    for (language, file) in [("Go", "go"), ("JavaScript", "js"), ("Python", "py")] {
+        let path = format!("target/bench-guests/{file}.wasm");
+        if Path::new(&path).exists() {
+            components.push(format!("{language}={path}"));
+        }
+    }
+    measure(steps, "bench-capacity", "capacity", &components)
+}
+
+fn measure(steps: &mut Steps, program: &str, name: &str, arguments: &[String]) -> Result<()> {
+    std::fs::create_dir_all(RESULTS)?;
     steps.step("measure", || {
-        run(Command::new("target/release/bench-http").arg(results).args(servers))
-    })
+        let mut command = Command::new(format!("target/release/{program}"));
+        command.arg(format!("{RESULTS}/{name}")).args(arguments);
+        // A backtrace for each store that is dropped would be measured with it.
+        run(command.env_remove("RUST_BACKTRACE"))
+    })?;
+    document(name)
 }
 
 /// Without sockets.
 pub fn in_process(steps: &mut Steps) -> Result<()> {
     steps.step("setup", setup::setup)?;
     steps.step("build the guests", guests::build)?;
+    let old = Path::new("target/criterion");
+    if old.exists() {
+        std::fs::remove_dir_all(old)?; // Names that are measured no more.
+    }
     steps.step("measure", || {
-        // A backtrace for each store that is dropped would be measured with it.
-        run(cargo().args(["bench", "-p", "dhow-bench"]).env_remove("RUST_BACKTRACE"))
-    })
+        let bench = ["bench", "-p", "dhow-bench", "--bench", "in_process"];
+        run(cargo().args(bench).env_remove("RUST_BACKTRACE"))
+    })?;
+    steps.step("report", || {
+        let report = ["run", "--release", "-p", "dhow-bench", "--bin", "bench-report"];
+        let results = format!("{RESULTS}/in-process");
+        run(cargo().args(report).args(["target/criterion", &results]))
+    })?;
+    document("in-process")
+}
+
+/// Puts the table of `name` into the documentation, between the marks that stand there for it.
+pub fn document(name: &str) -> Result<()> {
+    const DOCUMENT: &str = "docs/PERFORMANCE.md";
+    let text = std::fs::read_to_string(DOCUMENT)?;
+    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+    let (before, rest) = text.split_once(&begin).context("no mark for the table")?;
+    let (_, after) = rest.split_once(&end).context("no mark for the table's end")?;
+    let table = std::fs::read_to_string(format!("{RESULTS}/{name}.md"))?;
+    std::fs::write(DOCUMENT, format!("{before}{begin}\n{}\n\n{end}{after}", table.trim()))?;
+    Ok(())
 }
 
 /// From the start of the process to its first response, with warm caches of code and of builds.

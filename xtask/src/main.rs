@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod guests;
+mod instructions;
 mod setup;
 mod steps;
 mod tidy;
@@ -20,7 +21,9 @@ usage: cargo xtask TASK
   test [FILTER]    set up, build, and run every test, or those whose name contains FILTER
   check            formatting, tidy and clippy
   tidy             the rules of STYLE.md that a program can check
-  bench NAME       measure, in the release profile: startup, in-process or http
+  bench [NAME]     measure, in the release profile: all, or startup, in-process, capacity,
+                   instructions or http
+  instructions     count the instructions of requests and compare with those that are kept
   setup            install what building guests needs
   guests           build the guests of the tests and the examples";
 
@@ -35,6 +38,10 @@ fn main() -> Result<()> {
         ["test", filter @ ..] => test(&mut steps, filter),
         ["check"] => check(&mut steps),
         ["tidy"] => steps.step("tidy", tidy::tidy),
+        ["bench"] => bench::all(&mut steps),
+        ["bench", "capacity"] => bench::capacity(&mut steps),
+        ["bench", "instructions"] => instructions::count(&mut steps),
+        ["instructions"] => instructions::check(&mut steps),
         ["bench", "startup"] => bench::startup(&mut steps),
         ["bench", "in-process"] => bench::in_process(&mut steps),
         ["bench", "http"] => bench::http(&mut steps),
