@@ -77,6 +77,28 @@ async fn a_request_that_is_under_way_keeps_its_code() {
 }
 
 #[tokio::test]
+async fn code_stays_as_long_as_an_instance_waits_for_requests() {
+    let cache = tempfile::tempdir().unwrap();
+    let host = host(Some(cache.path()));
+    let component = guest("hello-p2");
+    let manifest = "name = 'hello'\n[component.hello]\nsource = 'hello.wasm'\n\
+                    instances = { idle = '50ms' }\n";
+    let app = App::parse("dhow.toml", manifest).unwrap();
+    let name = Name::new("hello").unwrap();
+    let artifacts = BTreeMap::from([(name, Artifact::read(&component).unwrap())]);
+    let tenant = host.tenant(0).unwrap();
+    let app = host.register(host.link(app, &artifacts).unwrap(), &tenant);
+    let component = app.route("/").unwrap();
+    call(&host, component).await.unwrap();
+    host.sweep(Duration::ZERO);
+    host.sweep(Duration::ZERO);
+    assert!(component.is_loaded(), "an instance waits");
+    tokio::time::sleep(Duration::from_millis(100)).await; // Until its time is over.
+    host.sweep(Duration::ZERO);
+    assert!(!component.is_loaded());
+}
+
+#[tokio::test]
 async fn what_is_in_no_cache_stays_loaded() {
     let host = host(None);
     let app = register(&host, &guest("hello-p2"));

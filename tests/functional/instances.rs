@@ -97,6 +97,13 @@ async fn an_instance_whose_request_was_given_up_is_not_used_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_loop_in_a_shared_instance_ends_by_the_time_limit() {
+    let up = Up::guest("trap", "instances = { calls = 4 }\nlimits.time = \"1s\"");
+    assert_eq!(get(up.address, "/loop").await.status, 504);
+    assert_eq!(get(up.address, "/").await.text, "begun\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn work_after_the_response_is_done_before_the_next_request() {
     let up = Up::guest("state", "instances = \"reused\"");
     let late = get(up.address, "/late/300").await;

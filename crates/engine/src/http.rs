@@ -83,6 +83,15 @@ impl<T: InstanceState> HttpEntry<T> {
         Some(pre.map(entry).map_err(LinkError::Import))
     }
 
+    /// Whether it keeps instances for requests to come.
+    pub fn has_instances(&self) -> bool {
+        match &self.0.instances {
+            Instances::Fresh => false,
+            Instances::Warm(warm) => warm.has_instances(),
+            Instances::Shared(shared) => shared.has_instances(),
+        }
+    }
+
     /// Makes an instance in `store` and drops it: the least that a request costs.
     ///
     /// # Errors

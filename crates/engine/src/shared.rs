@@ -69,6 +69,11 @@ impl Shared {
         Self { reuse, members: Mutex::default() }
     }
 
+    /// Whether there is any instance.
+    pub(crate) fn has_instances(&self) -> bool {
+        !self.members().is_empty()
+    }
+
     /// Sends `request` to an instance that has room, or to a new one. The result is ready when the
     /// instance has ended.
     pub(crate) fn call<T: InstanceState>(
@@ -90,6 +95,8 @@ impl Shared {
         let mut failure = member.failure.clone();
         let work = async move {
             match failure.wait_for(Option::is_some).await.as_deref() {
+                // Nothing has failed: there was no instance.
+                Ok(Some(error)) if matches!(**error, CallError::NoRoom) => Err(CallError::NoRoom),
                 Ok(Some(error)) => Err(CallError::Instance(error.clone())),
                 Ok(None) | Err(_) => Ok(()),
             }

@@ -43,6 +43,11 @@ impl<T: InstanceState> Warm<T> {
         Self { reuse, idle: Mutex::default() }
     }
 
+    /// Whether any instance waits for a request.
+    pub(crate) fn has_instances(&self) -> bool {
+        !self.idle().is_empty()
+    }
+
     pub(crate) fn take(&self) -> Option<Used<T>> {
         let Idle { mut used, since } = self.idle().pop_back()?;
         if since.elapsed() > self.reuse.idle {

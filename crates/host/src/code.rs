@@ -138,13 +138,15 @@ impl Loader {
         }
     }
 
-    /// Only what the cache has is let go of: what is served from memory has nowhere else to be.
+    /// Only what the cache has is let go of: what is served from memory has nowhere else to be. Nor
+    /// what has instances that wait for requests: their own time is to end first.
     fn let_go(&self, code: &ComponentCode) -> bool {
-        let is_cached = self.engine.has_cached(code.digest.as_bytes());
-        if is_cached {
+        let is_in_use = code.loaded.load().as_ref().is_some_and(|entry| entry.has_instances());
+        let goes = !is_in_use && self.engine.has_cached(code.digest.as_bytes());
+        if goes {
             code.loaded.store(None);
         }
-        is_cached
+        goes
     }
 
     /// The number of components whose code is loaded.
