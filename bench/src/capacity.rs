@@ -1,8 +1,6 @@
-//! What one process holds, and how fast what it does not hold comes back:
-//! `bench-capacity RESULTS NAME=COMPONENT...` writes RESULTS.json and RESULTS.md. The first component
-//! is the hello of Rust.
+//! What one process holds, and how fast what it does not hold comes back.
 //!
-//! Each measurement runs in a process of its own, `bench-capacity --one WHAT COMPONENT`, so that
+//! Each measurement runs in a process of its own, `bench capacity --one WHAT COMPONENT`, so that
 //! none sees the memory of another.
 
 use std::{
@@ -15,13 +13,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use dhow_bench::{FRESH, host, link, send};
 use dhow_host::Host;
 use dhow_package::Artifact;
 use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Builder;
 use wasmparser::{Operator, Parser, Payload};
+
+use crate::live::{FRESH, host, link, send};
 
 const IDLE_APPS: usize = 100_000;
 const FIRST_REQUESTS: usize = 300;
@@ -43,13 +42,8 @@ struct Finding {
     unit: String,
 }
 
-fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    if let ["--one", what, component] = words[..] {
-        return one(what, Path::new(component));
-    }
-    let (results, components) = words.split_first().context("usage: RESULTS.json NAME=PATH...")?;
+/// Writes RESULTS.json and RESULTS.md of `components`, each NAME=PATH. The first is Rust's.
+pub fn run(results: &str, components: &[&str]) -> Result<()> {
     let mut findings = Vec::new();
     for (index, component) in components.iter().enumerate() {
         let (name, path) = component.split_once('=').context("a component is NAME=PATH")?;
@@ -80,14 +74,15 @@ fn main() -> Result<()> {
 
 fn in_child(what: &str, component: &str) -> Result<Vec<Finding>> {
     let child = Command::new(std::env::current_exe()?)
-        .args(["--one", what, component])
+        .args(["capacity", "--one", what, component])
         .stderr(Stdio::inherit())
         .output()?;
     ensure!(child.status.success(), "{what} of {component}: {}", child.status);
     Ok(serde_json::from_slice(&child.stdout)?)
 }
 
-fn one(what: &str, component: &Path) -> Result<()> {
+/// One measurement of one component.
+pub fn one(what: &str, component: &Path) -> Result<()> {
     let artifact = Artifact::read(component)?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let found = runtime.block_on(async {

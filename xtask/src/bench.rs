@@ -69,7 +69,7 @@ pub fn http(steps: &mut Steps) -> Result<()> {
         format!("dhow 0.2, reused={up} bench/apps/hello-p2-reused"),
         format!("wasmtime serve 0.2 (fresh)={serve} {HELLO_P2}"),
     ];
-    measure(steps, "bench-http", "http", &servers)
+    measure(steps, &["bench-http"], "http", &servers)
 }
 
 /// What one process holds, and how fast what it does not hold comes back.
@@ -83,38 +83,35 @@ pub fn capacity(steps: &mut Steps) -> Result<()> {
             components.push(format!("{language}={path}"));
         }
     }
-    measure(steps, "bench-capacity", "capacity", &components)
+    measure(steps, &["bench", "capacity"], "capacity", &components)
 }
 
-fn measure(steps: &mut Steps, program: &str, name: &str, arguments: &[String]) -> Result<()> {
+/// Runs `program`, which writes the results of `name`.
+fn measure(steps: &mut Steps, program: &[&str], name: &str, arguments: &[String]) -> Result<()> {
     std::fs::create_dir_all(RESULTS)?;
-    steps.step("measure", || {
-        let mut command = Command::new(format!("target/release/{program}"));
-        command.arg(format!("{RESULTS}/{name}")).args(arguments);
-        // A backtrace for each store that is dropped would be measured with it.
-        run(command.env_remove("RUST_BACKTRACE"))
-    })?;
+    let results = format!("{RESULTS}/{name}");
+    steps.step("measure", || run(built(program).arg(results).args(arguments)))?;
     document(name)
+}
+
+/// One of our own programs, as built for measuring.
+fn built(program: &[&str]) -> Command {
+    let (name, arguments) = program.split_first().unwrap_or((&"bench", &[]));
+    let mut command = Command::new(format!("target/release/{name}"));
+    // A backtrace for each store that is dropped would be measured with it.
+    command.args(arguments).env_remove("RUST_BACKTRACE");
+    command
 }
 
 /// Without sockets.
 pub fn in_process(steps: &mut Steps) -> Result<()> {
-    steps.step("setup", setup::setup)?;
-    steps.step("build the guests", guests::build)?;
+    prepare(steps)?;
     let old = Path::new("target/criterion");
     if old.exists() {
         std::fs::remove_dir_all(old)?; // Names that are measured no more.
     }
-    steps.step("measure", || {
-        let bench = ["bench", "-p", "dhow-bench", "--bench", "in_process"];
-        run(cargo().args(bench).env_remove("RUST_BACKTRACE"))
-    })?;
-    steps.step("report", || {
-        let report = ["run", "--release", "-p", "dhow-bench", "--bin", "bench-report"];
-        let results = format!("{RESULTS}/in-process");
-        run(cargo().args(report).args(["target/criterion", &results]))
-    })?;
-    document("in-process")
+    steps.step("measure", || run(&mut built(&["bench", "timed"])))?;
+    measure(steps, &["bench-report", "target/criterion"], "in-process", &[])
 }
 
 /// Puts the table of `name` into the documentation, between the marks that stand there for it.

@@ -18,10 +18,6 @@ use dhow_package::Artifact;
 use http_body_util::{BodyExt as _, Empty};
 use wac_graph::{CompositionGraph, EncodeOptions, types::Package};
 
-/// The same as that of `dhow`.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// The hello of WASI 0.3, from the root of the repository.
 pub const HELLO_P3: &str = "examples/hello/target/wasm32-wasip2/release/hello.wasm";
 /// The hello of WASI 0.2.

@@ -1,9 +1,10 @@
-//! The hot path, for counting its instructions: `hot-path CASE COUNT` runs one case so many times
-//! inside of [`measured`], which is where callgrind is told to look.
+//! The hot path, for counting its instructions: runs one case so many times inside of [`measured`],
+//! which is where callgrind is told to look.
 
 use anyhow::{Context as _, Result, bail};
-use dhow_bench::{FRESH, HELLO_P2, HELLO_P3, Live, REUSED, SHARED};
 use tokio::runtime::{Builder, Runtime};
+
+use crate::live::{FRESH, HELLO_P2, HELLO_P3, Live, REUSED, SHARED};
 
 /// What is run before counting begins: caches are warm then.
 const WARM_UP: usize = 20;
@@ -14,9 +15,8 @@ enum Case {
     Request,
 }
 
-fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [case, count] = &arguments[..] else { bail!("usage: hot-path CASE COUNT") };
+/// Runs `case`, which is WHAT-p2 or WHAT-p3.
+pub fn run_case(case: &str, count: &str) -> Result<()> {
     let count: usize = count.parse().context("COUNT")?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (what, path) = case.split_once('-').context("CASE is WHAT-p2 or WHAT-p3")?;

@@ -1,11 +1,12 @@
-//! Without sockets: what instances, requests, calls and streams cost. `cargo xtask bench in-process`.
+//! Without sockets: what instances, requests, calls and streams cost.
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use dhow_bench::{FRESH, HELLO_P2, HELLO_P3, Live, REUSED, SHARED};
+use criterion::{Criterion, Throughput};
 use tokio::runtime::{Builder, Runtime};
 use wasmtime::{Config, Engine, Instance, Module, Store};
+
+use crate::live::{FRESH, HELLO_P2, HELLO_P3, Live, REUSED, SHARED};
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
@@ -118,5 +119,11 @@ fn epochs(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(in_process, requests, composed, epochs);
-criterion_main!(in_process);
+/// Measures all of it; criterion keeps what it finds in target/criterion.
+pub fn run() {
+    let mut criterion = Criterion::default();
+    requests(&mut criterion);
+    composed(&mut criterion);
+    epochs(&mut criterion);
+    criterion.final_summary();
+}
