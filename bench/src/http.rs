@@ -18,8 +18,8 @@ use server::Server;
 
 /// A round is one measurement of each server.
 const MIN_ROUNDS: usize = 3;
-const MAX_ROUNDS: usize = 7;
-const DURATION: Duration = Duration::from_secs(4);
+const MAX_ROUNDS: usize = 5;
+const DURATION: Duration = Duration::from_secs(3);
 const CONNECTIONS: usize = 64;
 /// Medians that move less than this with another round have settled.
 const SETTLED: f64 = 0.02;

@@ -131,20 +131,22 @@ fn check_lengths(path: &Path, text: &str, breaches: &mut Vec<String>) {
     }
 }
 
-/// A guest that no test uses proves nothing.
+/// A guest that no test and no benchmark uses proves nothing.
 fn check_guests(breaches: &mut Vec<String>) -> Result<()> {
-    let tests = rust_files(Path::new("tests"))?
+    let users = [rust_files(Path::new("tests"))?, rust_files(Path::new("bench"))?].concat();
+    let texts = users
         .into_iter()
         .map(fs::read_to_string)
         .collect::<Result<Vec<_>, _>>()
-        .context("reading the tests")?;
+        .context("reading who uses guests")?;
     for entry in fs::read_dir("guests")? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_guest = entry.path().join("Cargo.toml").exists();
-        let names = [format!("\"{name}\""), format!("{{{name}}}")];
-        if is_guest && !tests.iter().any(|text| names.iter().any(|name| text.contains(name))) {
-            breaches.push(format!("guests/{name}: no test uses it"));
+        let file = format!("/{}.wasm\"", name.replace('-', "_"));
+        let names = [format!("\"{name}\""), format!("{{{name}}}"), file];
+        if is_guest && !texts.iter().any(|text| names.iter().any(|name| text.contains(name))) {
+            breaches.push(format!("guests/{name}: nothing uses it"));
         }
     }
     Ok(())
