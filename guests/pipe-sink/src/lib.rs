@@ -41,7 +41,7 @@ impl wasip3::exports::http::handler::Guest for Sink {
                 (0..first).for_each(|_| sum = pipe::count(&list));
             }
             "stream" => {
-                let text = read(pipe::open(first, second as u32), second as usize).await;
+                let text = read(pipe::open(first, second as u32).await, second as usize).await;
                 return Ok(response(text.into_bytes(), 1));
             }
             "body" => return Ok(response(vec![7; second as usize], first / second.max(1))),

@@ -21,7 +21,7 @@ impl exports::bench::pipe::pipe::Guest for Source {
         bytes.len() as u32
     }
 
-    fn open(bytes: u64, piece: u32) -> StreamReader<u8> {
+    async fn open(bytes: u64, piece: u32) -> StreamReader<u8> {
         let (mut writer, reader) = wit_stream::new();
         wit_bindgen::spawn_local(async move {
             let mut piece = vec![7; piece as usize];

@@ -18,7 +18,7 @@ use hyper_util::{
 };
 use tokio::{net::TcpStream, sync::watch, time::sleep};
 
-use super::{Settings, respond, route};
+use super::{Settings, cork::Corked, respond, route};
 
 /// What a client may send of a request's head; more is 431. What proxies and browsers stay below.
 /// With HTTP/1.1 it is also what is read ahead of a body, and written ahead of the network.
@@ -53,7 +53,7 @@ pub(super) async fn serve(
         }
     });
     let builder = builder(&settings);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(Corked::new(stream)), service));
     // hyper has no timer before it knows the protocol (hyper#3962), nor for an HTTP/2 client that
     // sends no request.
     let mut first_request = pin!(sleep(settings.header_timeout));

@@ -4,6 +4,7 @@
 mod accept;
 mod access_log;
 mod connection;
+mod cork;
 mod respond;
 mod route;
 
