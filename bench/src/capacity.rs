@@ -25,8 +25,8 @@ use crate::live::{FRESH, host, link, send};
 const IDLE_APPS: usize = 100_000;
 const FIRST_REQUESTS: usize = 300;
 /// What a called instance takes of the mappings that Linux allows a process: two for its stack,
-/// three for its memory.
-const MAPPINGS_FOR_EACH: u32 = 5;
+/// four for its memory.
+const MAPPINGS_FOR_EACH: u32 = 6;
 /// For all else, the pool's own among it.
 const OTHER_MAPPINGS: u32 = 1_500;
 /// At 4 GiB of addresses for each memory, of the 128 TiB that x86-64 has.

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fs, num::NonZeroU32, path::Path, sync::Arc, tim
 use dhow_capabilities::{Capabilities, GuestOutput, Stream};
 use dhow_engine::{Engine, Instances, Options};
 use dhow_host::{
-    Body, Failure, Host, Invocation, LiveApp, LiveComponent, LoadError, RequestId, Settings,
+    Body, Failure, Host, Invocation, LiveApp, LiveComponent, LoadError, RequestId, ResponseBody,
+    Settings,
 };
 use dhow_manifest::{App, Name};
 use dhow_package::Artifact;
@@ -35,12 +36,18 @@ fn register(host: &Host, component: &Path) -> Arc<LiveApp> {
     host.register(host.link(app, &artifacts).unwrap(), &host.tenant(0).unwrap())
 }
 
-async fn call(host: &Host, component: &Arc<LiveComponent>) -> Result<usize, Failure> {
+async fn send(
+    host: &Host,
+    component: &Arc<LiveComponent>,
+) -> Result<http::Response<ResponseBody>, Failure> {
     let body: Body = Empty::new().map_err(|never| match never {}).boxed_unsync();
     let request = http::Request::builder().uri("http://localhost/").body(body).unwrap();
     let invocation = Invocation { id: RequestId::next(), component: component.clone(), request };
-    let response = host.dispatch(invocation).await?;
-    Ok(response.into_body().collect().await.unwrap().to_bytes().len())
+    host.dispatch(invocation).await
+}
+
+async fn call(host: &Host, component: &Arc<LiveComponent>) -> Result<usize, Failure> {
+    Ok(send(host, component).await?.into_body().collect().await.unwrap().to_bytes().len())
 }
 
 #[tokio::test]
@@ -66,10 +73,7 @@ async fn a_request_that_is_under_way_keeps_its_code() {
     let host = host(Some(cache.path()));
     let app = register(&host, &guest("echo"));
     let component = app.route("/").unwrap();
-    let body: Body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-    let request = http::Request::builder().uri("http://localhost/").body(body).unwrap();
-    let invocation = Invocation { id: RequestId::next(), component: component.clone(), request };
-    let response = host.dispatch(invocation).await.unwrap();
+    let response = send(&host, component).await.unwrap();
     host.sweep(Duration::ZERO);
     host.sweep(Duration::ZERO);
     assert!(!component.is_loaded());

@@ -35,7 +35,7 @@ use crate::{
     functions::{Functions, Session},
 };
 
-/// The cache's size: a thousand components as Rust makes them, or ten of Python's.
+/// The cache's size: a thousand components as Rust makes them, or twenty-five of Python's.
 const MAX_BYTES: u64 = 1 << 30;
 
 /// Files of another layout have other names: here the code comes first, and then its tag.
@@ -263,7 +263,7 @@ fn since_epoch() -> Duration {
 }
 
 /// What code depends on besides the component: wasmtime's version, its settings, the processor.
-pub(crate) fn fingerprint(engine: &Engine) -> blake3::Hash {
+fn fingerprint(engine: &Engine) -> blake3::Hash {
     struct Blake3(blake3::Hasher);
     impl Hasher for Blake3 {
         fn write(&mut self, bytes: &[u8]) {

@@ -15,8 +15,7 @@ use std::{
 const TICK: Duration = Duration::from_millis(1);
 
 /// How long the ticker goes on when nothing runs any more. Waking it costs a system call and a
-/// switch of threads, which every request would pay for if it slept between them: a third of what
-/// a request costs.
+/// switch of threads, which every request would pay for if it slept between them.
 const LINGER: Duration = Duration::from_millis(200);
 
 /// Advances the engine's epoch once a [`TICK`] while any instance lives, from a thread of its own: a
