@@ -10,7 +10,9 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     demo::Server,
-    guests, instructions, setup,
+    guests, instructions,
+    release::{self, Bolt},
+    setup,
     steps::{Steps, cargo, run},
 };
 
@@ -18,7 +20,7 @@ use crate::{
 pub const RESULTS: &str = "bench/results";
 const HELLO_P3: &str = "examples/hello/target/wasm32-wasip2/release/hello.wasm";
 const HELLO_P2: &str = "target/guests/wasm32-wasip2/release/hello_p2.wasm";
-const DHOW: &str = "target/release/dhow";
+const DHOW: &str = "target/dist/dhow";
 const RUNS: usize = 30;
 /// The code cache of the measurements.
 const CACHE: &str = "target/bench-cache";
@@ -69,7 +71,7 @@ pub fn http(steps: &mut Steps) -> Result<()> {
         format!("dhow 0.2, reused={up} bench/apps/hello-p2-reused"),
         format!("wasmtime serve 0.2 (fresh)={serve} {HELLO_P2}"),
     ];
-    measure(steps, &["bench-http"], "http", &servers)
+    measure(steps, &["target/release/bench-http"], "http", &servers)
 }
 
 /// What one process holds, and how fast what it does not hold comes back.
@@ -83,7 +85,7 @@ pub fn capacity(steps: &mut Steps) -> Result<()> {
             components.push(format!("{language}={path}"));
         }
     }
-    measure(steps, &["bench", "capacity"], "capacity", &components)
+    measure(steps, &[BENCH, "capacity"], "capacity", &components)
 }
 
 /// Runs `program`, which writes the results of `name`.
@@ -94,10 +96,13 @@ fn measure(steps: &mut Steps, program: &[&str], name: &str, arguments: &[String]
     document(name)
 }
 
+/// What measures in its own process, its code laid out as that of `dhow` is.
+const BENCH: &str = "target/dist/bench";
+
 /// One of our own programs, as built for measuring.
 fn built(program: &[&str]) -> Command {
-    let (name, arguments) = program.split_first().unwrap_or((&"bench", &[]));
-    let mut command = Command::new(format!("target/release/{name}"));
+    let (program, arguments) = program.split_first().unwrap_or((&BENCH, &[]));
+    let mut command = Command::new(program);
     // A backtrace for each store that is dropped would be measured with it.
     command.args(arguments).env_remove("RUST_BACKTRACE");
     command
@@ -110,8 +115,8 @@ pub fn in_process(steps: &mut Steps) -> Result<()> {
     if old.exists() {
         std::fs::remove_dir_all(old)?; // Names that are measured no more.
     }
-    steps.step("measure", || run(&mut built(&["bench", "timed"])))?;
-    measure(steps, &["bench-report", "target/criterion"], "in-process", &[])
+    steps.step("measure", || run(&mut built(&[BENCH, "timed"])))?;
+    measure(steps, &["target/release/bench-report", "target/criterion"], "in-process", &[])
 }
 
 /// Puts the table of `name` into the documentation, between the marks that stand there for it.
@@ -148,8 +153,18 @@ fn prepare(steps: &mut Steps) -> Result<()> {
     steps.step("build the guests", guests::build)?;
     steps.step("build for measuring", || {
         run(cargo().args(["build", "--release", "--workspace", "--bins"]))
+    })?;
+    let bolt = Bolt::find()?;
+    release::dhow(steps, &bolt)?;
+    bolt.lay_out(steps, "bench", |instrumented| {
+        instructions::CASES
+            .iter()
+            .try_for_each(|case| run(Command::new(instrumented).args(["counted", case, TRAINING])))
     })
 }
+
+/// Requests of each kind.
+const TRAINING: &str = "5000";
 
 fn first_response() -> Result<Duration> {
     let start = Instant::now();

@@ -11,7 +11,8 @@ use crate::{
     steps::{Steps, cargo, run},
 };
 
-const CASES: [&str; 6] =
+/// What is counted, by the names that `bench counted` has for them.
+pub const CASES: [&str; 6] =
     ["instantiate-p3", "cold-p3", "warm-p3", "instantiate-p2", "cold-p2", "warm-p2"];
 const COUNT: u64 = 200;
 

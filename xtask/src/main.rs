@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod guests;
 mod instructions;
+mod release;
 mod setup;
 mod steps;
 mod tidy;
@@ -23,6 +24,7 @@ usage: cargo xtask TASK
   tidy             the rules of STYLE.md that a program can check
   bench [NAME]     measure, in the release profile: all, or startup, in-process, capacity,
                    instructions or http
+  release          build target/dist/dhow, its code laid out by what runs; needs llvm-bolt and h2load
   instructions     count the instructions of requests and compare with those that are kept
   setup            install what building guests needs
   guests           build the guests of the tests and the examples";
@@ -41,6 +43,7 @@ fn main() -> Result<()> {
         ["bench"] => bench::all(&mut steps),
         ["bench", "capacity"] => bench::capacity(&mut steps),
         ["bench", "instructions"] => instructions::count(&mut steps),
+        ["release"] => release::release(&mut steps),
         ["instructions"] => instructions::check(&mut steps),
         ["bench", "startup"] => bench::startup(&mut steps),
         ["bench", "in-process"] => bench::in_process(&mut steps),

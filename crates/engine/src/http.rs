@@ -13,8 +13,8 @@ use crate::{
     CallError, Code, Engine, InstanceState, LinkError, ResponseBody,
     body::{Body, Patience, Upload, into_wasi_body},
     instance::{HeadSender, Instance},
+    reuse::{Reuse, Used, Warm},
     shared::{Place, Shared},
-    warm::{Reuse, Used, Warm},
 };
 
 /// The HTTP handler of a component, linked. Its clones share their instances.

@@ -17,8 +17,8 @@ mod functions;
 mod http;
 mod instance;
 mod pool;
+mod reuse;
 mod shared;
-mod warm;
 
 use std::{num::NonZeroU32, path::PathBuf, sync::Arc, time::Instant};
 
@@ -36,7 +36,7 @@ pub use code::{Code, CompileError, LinkError, Maker};
 pub use command::{CommandEntry, Exit};
 pub use compile::{CompileLimits, Compiler, compile_as_child};
 pub use http::{HttpCall, HttpEntry};
-pub use warm::Reuse;
+pub use reuse::Reuse;
 /// What a component's imports are resolved by.
 pub use wasmtime::component::Linker;
 
@@ -51,7 +51,7 @@ pub struct Engine {
     wasmtime: wasmtime::Engine,
     cache: Option<cache::CodeCache>,
     ticker: epoch::Ticker,
-    idle: warm::IdleInstances,
+    idle: reuse::IdleInstances,
     places: usize,
     functions: Functions,
     compiler: Option<Compiler>,
@@ -98,6 +98,7 @@ impl Engine {
         let mut places = usize::MAX;
         if let Instances::Pooled(size) = options.instances {
             let size = size.map_or_else(pool::default_instances, NonZeroU32::get);
+            pool::warn_of_few_mappings(size);
             config.allocation_strategy(pool::strategy(size));
             places = size as usize;
         }
@@ -115,7 +116,7 @@ impl Engine {
             wasmtime,
             cache,
             ticker,
-            idle: warm::IdleInstances::default(),
+            idle: reuse::IdleInstances::default(),
             places,
             functions,
             compiler: options.compiler.clone(),
@@ -138,7 +139,7 @@ impl Engine {
     }
 
     /// The instances that wait for a request.
-    pub(crate) fn idle(&self) -> &warm::IdleInstances {
+    pub(crate) fn idle(&self) -> &reuse::IdleInstances {
         &self.idle
     }
 

@@ -40,13 +40,28 @@ const INSTANCE_BYTES: usize = 4 << 20;
 /// How many instances there can be at a time: what the machine has room for.
 pub(crate) fn default_instances() -> u32 {
     let memory = first_number("/proc/meminfo", "MemTotal:").map(|kib| (kib << 10) / BYTES_FOR_EACH);
-    let mappings =
-        first_number("/proc/sys/vm/max_map_count", "").map(|mappings| mappings / MAPPINGS_FOR_EACH);
+    let mappings = max_mappings().map(|mappings| mappings / MAPPINGS_FOR_EACH);
     let bounds = [memory, mappings, Some(MAX_INSTANCES)];
     match (memory, bounds.into_iter().flatten().min()) {
         (Some(_), Some(least)) => u32::try_from(least).unwrap_or(FALLBACK_INSTANCES).max(1),
         _ => FALLBACK_INSTANCES,
     }
+}
+
+/// Says so where the system may refuse to map the last of so many instances.
+pub(crate) fn warn_of_few_mappings(instances: u32) {
+    let needed = u64::from(instances).saturating_mul(MAPPINGS_FOR_EACH);
+    if let Some(allowed) = max_mappings().filter(|allowed| *allowed < needed) {
+        tracing::warn!(
+            "{instances} instances can take {needed} mappings of memory, and this system allows a \
+             process {allowed}: sysctl -w vm.max_map_count={needed}"
+        );
+    }
+}
+
+/// The most mappings that the system allows a process.
+fn max_mappings() -> Option<u64> {
+    first_number("/proc/sys/vm/max_map_count", "")
 }
 
 /// The first number after `label` in a file of the kernel's.

@@ -27,7 +27,7 @@ use crate::{
     CallError, Engine, InstanceState,
     http::Work,
     instance::{HeadSender, Instance},
-    warm::Reuse,
+    reuse::Reuse,
 };
 
 /// The instances of one component, each for several requests at a time.

@@ -1,0 +1,12 @@
+//! A release keeps its relocations: llvm-bolt needs them to lay out the code by what runs
+//! (`cargo xtask release`).
+
+use std::env;
+
+fn main() {
+    let is = |name, value| env::var(name).is_ok_and(|found| found == value);
+    if is("PROFILE", "release") && is("CARGO_CFG_TARGET_OS", "linux") {
+        println!("cargo::rustc-link-arg-bins=-Wl,--emit-relocs");
+    }
+    println!("cargo::rerun-if-changed=build.rs");
+}

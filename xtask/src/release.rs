@@ -1,0 +1,163 @@
+//! The binary for production: the release build, with its code laid out by what runs (llvm-bolt).
+//!
+//! A request runs some 300 KB of code that the linker has spread over 20 MB, and waits for it more
+//! than for anything else. Laid out side by side, the same instructions take two thirds of the time.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    demo::Server,
+    guests, setup,
+    steps::{Steps, cargo, run},
+};
+
+/// Where the binaries are put.
+pub const FOLDER: &str = "target/dist";
+/// What is in between.
+const WORK: &str = "target/dist/work";
+/// The code cache of the training.
+const CACHE: &str = "target/dist/work/cache";
+
+/// What a server is trained with: an app, and what h2load sends to it besides its usual GET.
+const TRAINING: [(&str, &[&str]); 6] = [
+    ("examples/hello", &[]),
+    ("bench/apps/hello-reused", &[]),
+    ("target/guests/wasm32-wasip2/release/hello_p2.wasm", &[]),
+    ("bench/apps/hello-p2-reused", &[]),
+    ("target/guests/wasm32-wasip2/release/echo.wasm", &["--data=README.md"]),
+    ("target/guests/wasm32-wasip2/release/echo_p2.wasm", &["--data=README.md"]),
+];
+const REQUESTS: &str = "10000";
+const CONNECTIONS: &str = "64";
+
+/// Builds `target/dist/dhow`.
+pub fn release(steps: &mut Steps) -> Result<()> {
+    let bolt = Bolt::find()?;
+    steps.step("setup", setup::setup)?;
+    steps.step("build the guests of the training", guests::build)?;
+    steps.step("build", || {
+        run(cargo().args(["build", "--release", "--workspace", "--bin", "dhow"]))
+    })?;
+    dhow(steps, &bolt)
+}
+
+/// Lays out the code of `target/release/dhow`.
+pub fn dhow(steps: &mut Steps, bolt: &Bolt) -> Result<()> {
+    bolt.lay_out(steps, "dhow", |instrumented| {
+        TRAINING.iter().try_for_each(|(app, load)| serve(instrumented, app, load))
+    })
+}
+
+/// Serves `app`, once with each version of HTTP that it is asked in.
+fn serve(dhow: &Path, app: &str, load: &[&str]) -> Result<()> {
+    let up = |dhow: &Path| -> Result<Server> {
+        Server::spawn(
+            Command::new(dhow)
+                .args(["up", "--quiet", "--listen", "127.0.0.1:0", app])
+                .env("XDG_CACHE_HOME", crate::steps::root().join(CACHE)),
+        )
+    };
+    // Compiling is not what a server should be fast at: it is done by another process.
+    up(Path::new("target/release/dhow"))?.stop()?;
+    let mut server = up(dhow)?;
+    for version in ["--h1", "--max-concurrent-streams=4"] {
+        run(Command::new("h2load")
+            .args([version, "--requests", REQUESTS, "--clients", CONNECTIONS])
+            .args(load)
+            .arg(format!("http://{}/", server.address))
+            .stdout(std::process::Stdio::null()))
+        .context("h2load (Debian: apt install nghttp2-client)")?;
+    }
+    server.stop()
+}
+
+/// The tools of LLVM that lay out a program's code.
+pub struct Bolt {
+    folder: PathBuf,
+}
+
+impl Bolt {
+    /// The newest that is installed, where Debian puts it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn find() -> Result<Self> {
+        let folders = (15..40).rev().map(|version| format!("/usr/lib/llvm-{version}/bin"));
+        let found = folders.map(PathBuf::from).find(|folder| folder.join("llvm-bolt").exists());
+        match found {
+            Some(folder) => Ok(Self { folder }),
+            None => bail!(
+                "llvm-bolt is not installed (Debian: apt install bolt-19); without it, \
+                 cargo build --release --workspace"
+            ),
+        }
+    }
+
+    /// Lays out the code of the binary `name` in `target/release` by what it does while `train`
+    /// uses an instrumented copy of it, into `target/dist`.
+    pub fn lay_out(
+        &self,
+        steps: &mut Steps,
+        name: &str,
+        train: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
+        let (built, target) = (format!("target/release/{name}"), format!("{FOLDER}/{name}"));
+        if is_newer(&target, &built) {
+            return Ok(());
+        }
+        let work = Path::new(WORK).join(name);
+        if work.exists() {
+            fs::remove_dir_all(&work)?;
+        }
+        fs::create_dir_all(&work)?;
+        let instrumented = work.join("instrumented");
+        let profile = work.join("profile");
+        steps.step(&format!("instrument {name}"), || {
+            run(self
+                .tool("llvm-bolt", &work)?
+                .args([&built, "--instrument", "--instrumentation-file-append-pid", "-o"])
+                .arg(&instrumented)
+                .arg(format!("--instrumentation-file={}", absolute(&profile)?.display())))
+        })?;
+        steps.step(&format!("train {name}"), || train(&instrumented))?;
+        let profiles = fs::read_dir(&work)?
+            .map(|entry| Ok(entry?.path()))
+            .filter(|path| {
+                path.as_ref().is_ok_and(|path| path.to_string_lossy().ends_with(".fdata"))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        steps.step(&format!("lay out {name}"), || {
+            run(self.tool("merge-fdata", &work)?.args(profiles).arg("-o").arg(&profile))?;
+            run(self
+                .tool("llvm-bolt", &work)?
+                .args([&built, "-o", &target, "--data"])
+                .arg(&profile)
+                .args(["--reorder-blocks=ext-tsp", "--reorder-functions=cdsort", "--icf=1"])
+                .args(["--split-functions", "--split-all-cold", "--split-eh"]))
+        })
+    }
+
+    /// A tool that writes what it has to say to a file: it warns of each function in assembly.
+    fn tool(&self, name: &str, work: &Path) -> Result<Command> {
+        let log = fs::OpenOptions::new().create(true).append(true).open(work.join("log"))?;
+        let mut command = Command::new(self.folder.join(name));
+        command.stdout(log.try_clone()?).stderr(log);
+        Ok(command)
+    }
+}
+
+/// Whether `target` was made after `source`.
+fn is_newer(target: &str, source: &str) -> bool {
+    let modified = |path: &str| fs::metadata(path).and_then(|file| file.modified()).ok();
+    modified(target).zip(modified(source)).is_some_and(|(target, source)| target > source)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    Ok(std::path::absolute(path)?)
+}
