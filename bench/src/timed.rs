@@ -107,7 +107,8 @@ fn epochs(criterion: &mut Criterion) {
         let mut config = Config::new();
         config.epoch_interruption(is_interrupted);
         let engine = Engine::new(&config).expect("wasmtime runs here");
-        let module = Module::new(&engine, LOOP).expect("the text above");
+        let wasm = wat::parse_str(LOOP).expect("the text above");
+        let module = Module::new(&engine, wasm).expect("it is valid");
         let mut store = Store::new(&engine, ());
         store.set_epoch_deadline(u64::MAX / 2);
         let instance = Instance::new(&mut store, &module, &[]).expect("an instance");

@@ -8,5 +8,4 @@ fn main() {
     if is("PROFILE", "release") && is("CARGO_CFG_TARGET_OS", "linux") {
         println!("cargo::rustc-link-arg-bins=-Wl,--emit-relocs");
     }
-    println!("cargo::rerun-if-changed=build.rs");
 }
