@@ -51,6 +51,16 @@ pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, EgressEr
     }
 }
 
+/// The addresses of `name`, for which the caller holds a grant: those that the policy of
+/// [`connect`] lets names lead to.
+///
+/// # Errors
+/// When the name does not resolve, or leads to addresses that are not public only.
+pub(crate) async fn addresses(name: &str) -> Result<Vec<IpAddr>, EgressError> {
+    let resolved = resolve(name, 0).await?;
+    Ok(resolved.into_iter().map(|CheckedAddr(address)| address.ip().to_canonical()).collect())
+}
+
 /// RFC 8305, section 5: the "Connection Attempt Delay".
 const NEXT_ATTEMPT: Duration = Duration::from_millis(250);
 

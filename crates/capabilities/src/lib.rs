@@ -12,6 +12,7 @@ mod egress;
 mod environment;
 mod http_client;
 mod interfaces;
+mod sockets;
 mod stdio;
 
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub struct Granted {
     memory_limit: u64,
     http: http_client::Granted,
     environment: environment::Granted,
+    sockets: sockets::Granted,
 }
 
 /// The most entries that an instance can have in its table of host resources: streams, bodies,
@@ -82,6 +84,7 @@ impl Capabilities {
             memory_limit: component.limits.memory.bytes(),
             http: http_client::grant(name, &component.grants.http, &self.tls),
             environment: environment::grant(&component.grants.env, &self.host_environment)?,
+            sockets: sockets::grant(name, &component.grants.sockets),
         })
     }
 
@@ -90,7 +93,9 @@ impl Capabilities {
         let mut wasi = WasiCtxBuilder::new();
         environment::open(&granted.environment, &mut wasi);
         stdio::open(&granted.component, &self.output, &mut wasi);
-        State::new(&mut wasi, Budget::new(granted.memory_limit), http_client::open(&granted.http))
+        let sockets = sockets::open(&granted.sockets, &mut wasi);
+        let http = http_client::open(&granted.http);
+        State::new(&mut wasi, Budget::new(granted.memory_limit), http, sockets)
     }
 
     /// Makes the state of a command, which has the terminal and what is granted on the command
@@ -101,11 +106,11 @@ impl Capabilities {
     pub fn open_command(&self, grants: &CommandGrants) -> Result<State, OpenFolderError> {
         let mut wasi = WasiCtxBuilder::new();
         command::open(grants, &mut wasi)?;
-        Ok(State::new(
-            &mut wasi,
-            Budget::new(grants.memory_limit.bytes()),
-            http_client::open(&http_client::grant(&grants.name, &grants.http, &self.tls)),
-        ))
+        let sockets = sockets::grant(&grants.name, &grants.sockets);
+        let sockets = sockets::open(&sockets, &mut wasi);
+        let http = http_client::grant(&grants.name, &grants.http, &self.tls);
+        let budget = Budget::new(grants.memory_limit.bytes());
+        Ok(State::new(&mut wasi, budget, http_client::open(&http), sockets))
     }
 }
 
@@ -118,7 +123,10 @@ impl Capabilities {
 pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi::p3::add_to_linker(linker)?;
-    http_client::link(linker)
+    http_client::link(linker)?;
+    // From here on some of what is there is replaced by our own.
+    linker.allow_shadowing(true);
+    sockets::link(linker)
 }
 
 /// The state of one instance.
@@ -127,11 +135,17 @@ pub struct State {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     http_client: http_client::Hooks,
+    sockets: sockets::Opened,
     budget: Budget,
 }
 
 impl State {
-    fn new(wasi: &mut WasiCtxBuilder, budget: Budget, http_client: http_client::Hooks) -> Self {
+    fn new(
+        wasi: &mut WasiCtxBuilder,
+        budget: Budget,
+        http_client: http_client::Hooks,
+        sockets: sockets::Opened,
+    ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         let mut http = WasiHttpCtx::new();
@@ -141,6 +155,7 @@ impl State {
             wasi: wasi.max_random_size(MAX_RANDOM_BYTES).build(),
             http,
             http_client,
+            sockets,
             budget,
         }
     }

@@ -3,6 +3,7 @@
 use std::{path::Path, process::ExitCode, sync::Arc};
 
 use dhow_capabilities::{Capabilities, CommandGrants};
+use dhow_manifest::Sockets;
 use dhow_package::Artifact;
 use dhow_server::{HostSettings, Instances, Options};
 
@@ -30,6 +31,12 @@ pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         environment: args.environment,
         folders: args.folders,
         http: args.http,
+        sockets: Sockets {
+            tcp: args.tcp,
+            udp: args.udp,
+            tcp_listen: args.tcp_listen,
+            udp_listen: args.udp_listen,
+        },
         memory_limit: args.memory,
     };
     let exit =

@@ -3,7 +3,7 @@
 use std::{io, process::ExitCode, sync::Arc};
 
 use dhow_capabilities::Capabilities;
-use dhow_manifest::{App, Component, Grants, Instances as Lifetime, Limits, Name, Reuse};
+use dhow_manifest::{App, Component, Grants, Instances as Lifetime, Limits, Name, Reuse, Sockets};
 use dhow_server::{BindError, Drained, HostSettings, Instances, Options, Server};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -154,6 +154,11 @@ fn print_component(name: &Name, Component { grants, limits, instances, .. }: &Co
 fn granted(grants: &Grants) -> Vec<String> {
     let mut lines: Vec<_> =
         grants.http.iter().map(|origin| format!("send requests to {origin}")).collect();
+    let Sockets { tcp, udp, tcp_listen, udp_listen } = &grants.sockets;
+    lines.extend(tcp.iter().map(|endpoint| format!("connect to {endpoint}")));
+    lines.extend(udp.iter().map(|endpoint| format!("exchange datagrams with {endpoint}")));
+    lines.extend(tcp_listen.iter().map(|address| format!("listen on {address}")));
+    lines.extend(udp_listen.iter().map(|address| format!("receive datagrams on {address}")));
     let variables: Vec<_> =
         grants.env.fixed.keys().chain(&grants.env.inherited).map(String::as_str).collect();
     if !variables.is_empty() {

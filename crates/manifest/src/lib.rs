@@ -16,7 +16,10 @@ mod route;
 
 pub use app::{App, Build, Component};
 pub use fault::{Fault, Faults, Position};
-pub use grants::{Environment, Grants, HostPattern, Origin, OriginError, Scheme};
+pub use grants::{
+    Endpoint, EndpointError, Environment, Grants, HostError, HostPattern, Origin, OriginError, Peer,
+    Scheme, Sockets,
+};
 pub use instances::{Instances, Reuse};
 pub use limits::{Limits, LimitsError, MemorySize};
 pub use name::{Name, NameError};
