@@ -7,24 +7,29 @@
 //! Capabilities know nothing of triggers, nor of the limits of tenants: memory and time are
 //! enforced by the engine's budget.
 
+mod backends;
 mod command;
 mod egress;
 mod environment;
 mod http_client;
 mod interfaces;
+mod keyvalue;
 mod sockets;
 mod stdio;
+mod tls;
 
 use std::sync::Arc;
 
 use dhow_engine::{Budget, InstanceState};
-use dhow_manifest::{Component, Name};
+use dhow_manifest::{Component, Grants, Name, Sockets};
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use thiserror::Error;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use http_client::Tls;
+use tls::Tls;
 
+pub use backends::{BackendError, Backends, UnboundBackend};
 pub use command::{CommandGrants, FolderGrant, OpenFolderError};
 pub use environment::MissingVariable;
 pub use interfaces::{is_served, nearest_served};
@@ -35,6 +40,7 @@ pub struct Capabilities {
     tls: Arc<Tls>,
     output: Arc<dyn GuestOutput>,
     host_environment: Box<HostEnvironment>,
+    backends: Backends,
 }
 
 /// Gives the value of a variable of the environment that Dhow itself runs in.
@@ -47,6 +53,75 @@ pub struct Granted {
     http: http_client::Granted,
     environment: environment::Granted,
     sockets: sockets::Granted,
+    keyvalue: keyvalue::Granted,
+}
+
+/// What is wrong with a grant.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "each is its message")]
+pub enum GrantFault {
+    #[error(transparent)]
+    Variable(#[from] MissingVariable),
+    #[error(transparent)]
+    Backend(#[from] UnboundBackend),
+    #[error("it imports `{import}`, and nothing is granted for that")]
+    Ungranted { import: String, line: &'static str },
+    #[error("`{grant}` is granted, and it imports nothing of {interface}")]
+    Unused { grant: &'static str, interface: &'static str },
+}
+
+impl GrantFault {
+    /// What to do about it.
+    pub fn help(&self) -> String {
+        match self {
+            Self::Variable(MissingVariable(name)) => format!("set it: export {name}=…"),
+            Self::Backend(UnboundBackend(name)) => {
+                format!("write in the operator's configuration: [backend.{name}]")
+            }
+            Self::Ungranted { line, .. } => format!("write: {line}"),
+            Self::Unused { grant, .. } => format!("remove `{grant}`"),
+        }
+    }
+}
+
+/// Grants that nothing is done with, and imports that would need one.
+///
+/// What every component of some toolchain imports (Python's and Go's: sockets, files, HTTP) is no
+/// fault: those who never call it need no grant. Stores are imported on purpose.
+fn unmatched(grants: &Grants, imports: &[String]) -> Vec<GrantFault> {
+    let imported =
+        |prefix: &str| imports.iter().find(|import| import.starts_with(prefix)).cloned();
+    let mut faults = Vec::new();
+    let has_client =
+        imported("wasi:http/client@").or_else(|| imported("wasi:http/outgoing-handler@"));
+    for (is_granted, is_imported, grant, interface) in [
+        (!grants.http.is_empty(), has_client.is_some(), "grants.http", "wasi:http/client"),
+        (
+            grants.sockets != Sockets::default(),
+            imported("wasi:sockets/").is_some(),
+            "grants.sockets",
+            "wasi:sockets",
+        ),
+        (
+            !grants.keyvalue.is_empty(),
+            imported("wasi:keyvalue/").is_some(),
+            "grants.keyvalue",
+            "wasi:keyvalue",
+        ),
+    ] {
+        if is_granted && !is_imported {
+            faults.push(GrantFault::Unused { grant, interface });
+        }
+    }
+    if grants.keyvalue.is_empty()
+        && let Some(import) = imported("wasi:keyvalue/")
+    {
+        faults.push(GrantFault::Ungranted {
+            import,
+            line: r#"grants.keyvalue = { default = "default" }"#,
+        });
+    }
+    faults
 }
 
 /// The most entries that an instance can have in its table of host resources: streams, bodies,
@@ -62,30 +137,49 @@ const MAX_RANDOM_BYTES: u64 = 1 << 20;
 
 impl Capabilities {
     /// What guests write goes to `output`; variables that a manifest passes on are looked up in
-    /// `host_environment`.
+    /// `host_environment`; what a manifest names as a backend in `backends`.
     pub fn new(
         output: Arc<dyn GuestOutput>,
         host_environment: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+        backends: Backends,
     ) -> Self {
-        Self { tls: Arc::new(Tls::default()), output, host_environment: Box::new(host_environment) }
+        Self {
+            tls: Arc::new(Tls::default()),
+            output,
+            host_environment: Box::new(host_environment),
+            backends,
+        }
     }
 
-    /// Holds what the manifest grants `component` against what the host has.
+    /// Holds what the manifest grants `component` against what the host has, and against what the
+    /// component imports.
     ///
     /// # Errors
-    /// With every grant that can't be given.
+    /// With every grant that can't be given or that nothing is done with, and every import that
+    /// would need one.
     pub fn grant(
         &self,
         name: &Name,
         component: &Component,
-    ) -> Result<Granted, Vec<MissingVariable>> {
-        Ok(Granted {
-            component: name.clone(),
-            memory_limit: component.limits.memory.bytes(),
-            http: http_client::grant(name, &component.grants.http, &self.tls),
-            environment: environment::grant(&component.grants.env, &self.host_environment)?,
-            sockets: sockets::grant(name, &component.grants.sockets),
-        })
+        imports: &[String],
+    ) -> Result<Granted, Vec<GrantFault>> {
+        let grants = &component.grants;
+        let mut faults = unmatched(grants, imports);
+        let environment = environment::grant(&grants.env, &self.host_environment)
+            .map_err(|missing| faults.extend(missing.into_iter().map(GrantFault::from)));
+        let keyvalue = keyvalue::grant(name, &grants.keyvalue, &self.backends)
+            .map_err(|unbound| faults.extend(unbound.into_iter().map(GrantFault::from)));
+        match (environment, keyvalue) {
+            (Ok(environment), Ok(keyvalue)) if faults.is_empty() => Ok(Granted {
+                component: name.clone(),
+                memory_limit: component.limits.memory.bytes(),
+                http: http_client::grant(name, &grants.http, &self.tls),
+                environment,
+                sockets: sockets::grant(name, &grants.sockets),
+                keyvalue,
+            }),
+            _ => Err(faults),
+        }
     }
 
     /// Makes the state of one instance.
@@ -93,9 +187,12 @@ impl Capabilities {
         let mut wasi = WasiCtxBuilder::new();
         environment::open(&granted.environment, &mut wasi);
         stdio::open(&granted.component, &self.output, &mut wasi);
-        let sockets = sockets::open(&granted.sockets, &mut wasi);
-        let http = http_client::open(&granted.http);
-        State::new(&mut wasi, Budget::new(granted.memory_limit), http, sockets)
+        let opened = Opened {
+            http_client: http_client::open(&granted.http),
+            sockets: sockets::open(&granted.sockets, &mut wasi),
+            keyvalue: keyvalue::open(&granted.keyvalue),
+        };
+        State::new(&mut wasi, Budget::new(granted.memory_limit), opened)
     }
 
     /// Makes the state of a command, which has the terminal and what is granted on the command
@@ -106,11 +203,13 @@ impl Capabilities {
     pub fn open_command(&self, grants: &CommandGrants) -> Result<State, OpenFolderError> {
         let mut wasi = WasiCtxBuilder::new();
         command::open(grants, &mut wasi)?;
-        let sockets = sockets::grant(&grants.name, &grants.sockets);
-        let sockets = sockets::open(&sockets, &mut wasi);
-        let http = http_client::grant(&grants.name, &grants.http, &self.tls);
-        let budget = Budget::new(grants.memory_limit.bytes());
-        Ok(State::new(&mut wasi, budget, http_client::open(&http), sockets))
+        let name = &grants.name;
+        let opened = Opened {
+            http_client: http_client::open(&http_client::grant(name, &grants.http, &self.tls)),
+            sockets: sockets::open(&sockets::grant(name, &grants.sockets), &mut wasi),
+            keyvalue: keyvalue::nothing(name),
+        };
+        Ok(State::new(&mut wasi, Budget::new(grants.memory_limit.bytes()), opened))
     }
 }
 
@@ -126,7 +225,9 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     http_client::link(linker)?;
     // From here on some of what is there is replaced by our own.
     linker.allow_shadowing(true);
-    sockets::link(linker)
+    sockets::link(linker)?;
+    linker.allow_shadowing(false);
+    keyvalue::link(linker)
 }
 
 /// The state of one instance.
@@ -136,28 +237,26 @@ pub struct State {
     http: WasiHttpCtx,
     http_client: http_client::Hooks,
     sockets: sockets::Opened,
+    keyvalue: keyvalue::Granted,
     budget: Budget,
 }
 
+/// What was opened for an instance.
+struct Opened {
+    http_client: http_client::Hooks,
+    sockets: sockets::Opened,
+    keyvalue: keyvalue::Granted,
+}
+
 impl State {
-    fn new(
-        wasi: &mut WasiCtxBuilder,
-        budget: Budget,
-        http_client: http_client::Hooks,
-        sockets: sockets::Opened,
-    ) -> Self {
+    fn new(wasi: &mut WasiCtxBuilder, budget: Budget, opened: Opened) -> Self {
+        let Opened { http_client, sockets, keyvalue } = opened;
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(MAX_FIELDS);
-        Self {
-            table,
-            wasi: wasi.max_random_size(MAX_RANDOM_BYTES).build(),
-            http,
-            http_client,
-            sockets,
-            budget,
-        }
+        let wasi = wasi.max_random_size(MAX_RANDOM_BYTES).build();
+        Self { table, wasi, http, http_client, sockets, keyvalue, budget }
     }
 }
 

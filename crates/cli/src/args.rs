@@ -59,6 +59,10 @@ pub(crate) struct UpArgs {
     /// The most compiled code that the app may have.
     #[arg(long, value_name = "SIZE", default_value = "1GiB")]
     pub(crate) max_code: MemorySize,
+    /// What stands behind the names of backends: a dhow-server.toml. What it does not name, and
+    /// everything where there is none, is a file in .dhow/ beside the manifest.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Serve what is there, without building it first.
     #[arg(long)]
     pub(crate) no_build: bool,

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::ExitCode, sync::Arc};
 
-use dhow_capabilities::{Capabilities, CommandGrants};
+use dhow_capabilities::{Backends, Capabilities, CommandGrants};
 use dhow_manifest::Sockets;
 use dhow_package::Artifact;
 use dhow_server::{HostSettings, Instances, Options};
@@ -15,8 +15,9 @@ pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let path = Path::new(args.command.first().map_or("", String::as_str));
     let artifact = Artifact::read(path)?;
     let name = component_name(path);
+    let output = Arc::new(PrefixedOutput::start());
     let capabilities =
-        Capabilities::new(Arc::new(PrefixedOutput::start()), folders::environment_variable);
+        Capabilities::new(output, folders::environment_variable, Backends::none());
     let options = Options {
         code_cache: folders::code_cache(),
         instances: Instances::OnDemand,

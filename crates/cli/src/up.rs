@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    app::LocalApp,
+    app::{self, LocalApp},
     args::UpArgs,
     build, compile,
     error::CliError,
@@ -29,7 +29,8 @@ pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
     }
     let artifacts = local.artifacts()?;
     let output = Arc::new(PrefixedOutput::start());
-    let capabilities = Capabilities::new(output.clone(), folders::environment_variable);
+    let backends = app::backends(args.config.as_deref(), &local.folder)?;
+    let capabilities = Capabilities::new(output.clone(), folders::environment_variable, backends);
     let options = Options {
         code_cache: folders::code_cache(),
         instances: Instances::Pooled(args.instances),
@@ -159,6 +160,9 @@ fn granted(grants: &Grants) -> Vec<String> {
     lines.extend(udp.iter().map(|endpoint| format!("exchange datagrams with {endpoint}")));
     lines.extend(tcp_listen.iter().map(|address| format!("listen on {address}")));
     lines.extend(udp_listen.iter().map(|address| format!("receive datagrams on {address}")));
+    lines.extend(
+        grants.keyvalue.iter().map(|(label, name)| format!("open the store {label}: {name}")),
+    );
     let variables: Vec<_> =
         grants.env.fixed.keys().chain(&grants.env.inherited).map(String::as_str).collect();
     if !variables.is_empty() {

@@ -112,7 +112,7 @@ impl App {
     }
 }
 
-fn syntax_fault(error: &toml::de::Error) -> Fault {
+pub(crate) fn syntax_fault(error: &toml::de::Error) -> Fault {
     Fault::new(error.span().unwrap_or(0..0), format!("not TOML: {}", error.message()))
 }
 

@@ -1,4 +1,5 @@
-//! The app manifest, `dhow.toml`: from text to a checked [`App`].
+//! The app manifest, `dhow.toml`: from text to a checked [`App`]; and the operator's configuration,
+//! `dhow-server.toml`, to a checked [`Operator`].
 //!
 //! Everything here is pure: no files are opened, no environment is read, no time passes.
 //! [`App::parse`] either returns an app in which every name resolves, every limit is within
@@ -11,6 +12,7 @@ mod grants;
 mod instances;
 mod limits;
 mod name;
+mod operator;
 mod raw;
 mod route;
 
@@ -23,4 +25,5 @@ pub use grants::{
 pub use instances::{Instances, Reuse};
 pub use limits::{Limits, LimitsError, MemorySize};
 pub use name::{Name, NameError};
+pub use operator::{Backend, KeyValueBackend, Operator, ServerUrl};
 pub use route::{PathPattern, PathPatternError, Route, Segment};
