@@ -187,7 +187,7 @@ async fn bad_backends_are_refused_together() {
                        [backend.other]\nkeyvalue = \"redis://:hush@local host\"\n");
     assert_eq!(finished.code, Some(1));
     for text in [
-        "the backend `default`: the environment variable `NOT_SET` is granted, and not set",
+        "the backend `default`: the environment variable `NOT_SET` is not set",
         "the backend `other`: write redis://",
     ] {
         assert!(finished.stderr.contains(text), "{}", finished.stderr);
@@ -217,14 +217,14 @@ async fn grants_and_imports_are_held_against_each_other() {
         (
             "hello-p2",
             "grants.keyvalue = { a = \"b\" }",
-            "`grants.keyvalue` is granted, and it imports nothing of wasi:keyvalue",
-            "remove `grants.keyvalue`",
+            "it has grants.keyvalue, and imports nothing of wasi:keyvalue",
+            "remove grants.keyvalue",
         ),
         (
             "hello-p2",
             "grants.sockets = { tcp = [\"127.0.0.1:1\"] }",
-            "`grants.sockets` is granted, and it imports nothing of wasi:sockets",
-            "remove `grants.sockets`",
+            "it has grants.sockets, and imports nothing of wasi:sockets",
+            "remove grants.sockets",
         ),
     ] {
         let finished = up(name, grants);

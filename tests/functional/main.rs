@@ -12,5 +12,6 @@ mod keyvalue;
 mod lifecycle;
 mod outbound;
 mod run;
+mod settings;
 mod sockets;
 mod streaming;

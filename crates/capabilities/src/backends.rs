@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::{
     MissingVariable,
+    config::Secrets,
     keyvalue::{self, RedisUrlError},
     tls::Tls,
 };
@@ -14,12 +15,13 @@ use crate::{
 /// The backends of the process. Each is opened when it is first used.
 pub struct Backends {
     pub(crate) keyvalue: keyvalue::Stores,
+    pub(crate) secrets: Secrets,
 }
 
 impl Backends {
     /// No backend at all.
     pub fn none() -> Self {
-        Self { keyvalue: keyvalue::Stores::new(BTreeMap::new(), None) }
+        Self { keyvalue: keyvalue::Stores::new(BTreeMap::new(), None), secrets: Secrets::none() }
     }
 
     /// What `operator` has bound; and for every other name an embedded default in the folder
@@ -41,20 +43,27 @@ impl Backends {
             let data = data.as_deref();
             match keyvalue::bind(name, keyvalue, data, &tls, environment) {
                 Ok(store) => drop(stores.insert(name.clone(), store)),
-                Err(fault) => errors.push(BackendError { name: name.clone(), fault }),
+                Err(fault) => errors.push(BackendError { what: "backend", name: name.clone(), fault }),
+            }
+        }
+        let mut secrets = Secrets::none();
+        for (name, secret) in &operator.secrets {
+            if let Err(fault) = secrets.bind(name, secret, environment) {
+                errors.push(BackendError { what: "secret", name: name.clone(), fault });
             }
         }
         if !errors.is_empty() {
             return Err(errors);
         }
-        Ok(Self { keyvalue: keyvalue::Stores::new(stores, data) })
+        Ok(Self { keyvalue: keyvalue::Stores::new(stores, data), secrets })
     }
 }
 
-/// A backend that can't be bound.
+/// A backend or a secret of the operator's that can't be bound.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("the backend `{name}`: {fault}")]
+#[error("the {what} `{name}`: {fault}")]
 pub struct BackendError {
+    what: &'static str,
     name: Name,
     fault: BindFault,
 }
@@ -62,7 +71,7 @@ pub struct BackendError {
 /// Why a backend can't be bound.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum BindFault {
-    #[error(transparent)]
+    #[error("the environment variable `{}` is not set", .0.0)]
     Variable(#[from] MissingVariable),
     #[error("`${{` has no `}}`")]
     OpenReference,

@@ -9,11 +9,13 @@
 
 mod backends;
 mod command;
+mod config;
 mod egress;
 mod environment;
 mod http_client;
 mod interfaces;
 mod keyvalue;
+mod logging;
 mod sockets;
 mod stdio;
 mod tls;
@@ -33,7 +35,8 @@ pub use backends::{BackendError, Backends, UnboundBackend};
 pub use command::{CommandGrants, FolderGrant, OpenFolderError};
 pub use environment::MissingVariable;
 pub use interfaces::{is_served, nearest_served};
-pub use stdio::{GuestOutput, Stream};
+pub use config::UnknownSecret;
+pub use stdio::{GuestOutput, LogLevel, Stream};
 
 /// What all instances of the process share.
 pub struct Capabilities {
@@ -54,6 +57,7 @@ pub struct Granted {
     environment: environment::Granted,
     sockets: sockets::Granted,
     keyvalue: keyvalue::Granted,
+    config: config::Granted,
 }
 
 /// What is wrong with a grant.
@@ -64,9 +68,11 @@ pub enum GrantFault {
     Variable(#[from] MissingVariable),
     #[error(transparent)]
     Backend(#[from] UnboundBackend),
+    #[error(transparent)]
+    Secret(#[from] UnknownSecret),
     #[error("it imports `{import}`, and nothing is granted for that")]
     Ungranted { import: String, line: &'static str },
-    #[error("`{grant}` is granted, and it imports nothing of {interface}")]
+    #[error("it has {grant}, and imports nothing of {interface}")]
     Unused { grant: &'static str, interface: &'static str },
 }
 
@@ -78,8 +84,12 @@ impl GrantFault {
             Self::Backend(UnboundBackend(name)) => {
                 format!("write in the operator's configuration: [backend.{name}]")
             }
+            Self::Secret(UnknownSecret(name)) => format!(
+                "write in the operator's configuration: secrets.{name} = \"${{VARIABLE}}\", \
+                 or {{ file = \"PATH\" }}"
+            ),
             Self::Ungranted { line, .. } => format!("write: {line}"),
-            Self::Unused { grant, .. } => format!("remove `{grant}`"),
+            Self::Unused { grant, .. } => format!("remove {grant}"),
         }
     }
 }
@@ -107,6 +117,12 @@ fn unmatched(grants: &Grants, imports: &[String]) -> Vec<GrantFault> {
             imported("wasi:keyvalue/").is_some(),
             "grants.keyvalue",
             "wasi:keyvalue",
+        ),
+        (
+            !grants.config.is_empty() || !grants.secrets.is_empty(),
+            imported("wasi:config/").is_some(),
+            "grants.config or grants.secrets",
+            "wasi:config",
         ),
     ] {
         if is_granted && !is_imported {
@@ -169,14 +185,17 @@ impl Capabilities {
             .map_err(|missing| faults.extend(missing.into_iter().map(GrantFault::from)));
         let keyvalue = keyvalue::grant(name, &grants.keyvalue, &self.backends)
             .map_err(|unbound| faults.extend(unbound.into_iter().map(GrantFault::from)));
-        match (environment, keyvalue) {
-            (Ok(environment), Ok(keyvalue)) if faults.is_empty() => Ok(Granted {
+        let config = config::grant(&grants.config, &grants.secrets, &self.backends.secrets)
+            .map_err(|unknown| faults.extend(unknown.into_iter().map(GrantFault::from)));
+        match (environment, keyvalue, config) {
+            (Ok(environment), Ok(keyvalue), Ok(config)) if faults.is_empty() => Ok(Granted {
                 component: name.clone(),
                 memory_limit: component.limits.memory.bytes(),
                 http: http_client::grant(name, &grants.http, &self.tls),
                 environment,
                 sockets: sockets::grant(name, &grants.sockets),
                 keyvalue,
+                config,
             }),
             _ => Err(faults),
         }
@@ -191,6 +210,8 @@ impl Capabilities {
             http_client: http_client::open(&granted.http),
             sockets: sockets::open(&granted.sockets, &mut wasi),
             keyvalue: keyvalue::open(&granted.keyvalue),
+            config: config::open(&granted.config),
+            log: logging::open(&granted.component, &self.output),
         };
         State::new(&mut wasi, Budget::new(granted.memory_limit), opened)
     }
@@ -208,6 +229,8 @@ impl Capabilities {
             http_client: http_client::open(&http_client::grant(name, &grants.http, &self.tls)),
             sockets: sockets::open(&sockets::grant(name, &grants.sockets), &mut wasi),
             keyvalue: keyvalue::nothing(name),
+            config: config::nothing(),
+            log: logging::open(name, &self.output),
         };
         Ok(State::new(&mut wasi, Budget::new(grants.memory_limit.bytes()), opened))
     }
@@ -227,7 +250,9 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     sockets::link(linker)?;
     linker.allow_shadowing(false);
-    keyvalue::link(linker)
+    keyvalue::link(linker)?;
+    config::link(linker)?;
+    logging::link(linker)
 }
 
 /// The state of one instance.
@@ -238,6 +263,8 @@ pub struct State {
     http_client: http_client::Hooks,
     sockets: sockets::Opened,
     keyvalue: keyvalue::Granted,
+    config: config::Granted,
+    log: logging::Log,
     budget: Budget,
 }
 
@@ -246,17 +273,19 @@ struct Opened {
     http_client: http_client::Hooks,
     sockets: sockets::Opened,
     keyvalue: keyvalue::Granted,
+    config: config::Granted,
+    log: logging::Log,
 }
 
 impl State {
     fn new(wasi: &mut WasiCtxBuilder, budget: Budget, opened: Opened) -> Self {
-        let Opened { http_client, sockets, keyvalue } = opened;
+        let Opened { http_client, sockets, keyvalue, config, log } = opened;
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(MAX_FIELDS);
         let wasi = wasi.max_random_size(MAX_RANDOM_BYTES).build();
-        Self { table, wasi, http, http_client, sockets, keyvalue, budget }
+        Self { table, wasi, http, http_client, sockets, keyvalue, config, log, budget }
     }
 }
 

@@ -163,6 +163,14 @@ fn granted(grants: &Grants) -> Vec<String> {
     lines.extend(
         grants.keyvalue.iter().map(|(label, name)| format!("open the store {label}: {name}")),
     );
+    let keys: Vec<_> = grants.config.keys().map(String::as_str).collect();
+    if !keys.is_empty() {
+        lines.push(format!("read the configuration {}", keys.join(", ")));
+    }
+    let secrets: Vec<_> = grants.secrets.iter().map(Name::as_str).collect();
+    if !secrets.is_empty() {
+        lines.push(format!("read the secrets {}", secrets.join(", ")));
+    }
     let variables: Vec<_> =
         grants.env.fixed.keys().chain(&grants.env.inherited).map(String::as_str).collect();
     if !variables.is_empty() {

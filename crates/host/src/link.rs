@@ -220,7 +220,7 @@ impl LinkFault {
             }
             Self::Unserved { nearest: None, .. } => Some(
                 "Dhow serves wasi:cli, clocks, filesystem, http, io, random and sockets, \
-                 in versions 0.2 and 0.3, and wasi:keyvalue"
+                 in versions 0.2 and 0.3; wasi:config, keyvalue and logging"
                     .to_owned(),
             ),
             Self::CodeBudget { code, .. } => {

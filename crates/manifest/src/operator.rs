@@ -1,6 +1,6 @@
 //! The operator's side, `dhow-server.toml`: what stands behind the names that apps use.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use toml::de::DeTable;
 
@@ -15,6 +15,17 @@ use crate::{
 pub struct Operator {
     /// What the apps call by these names.
     pub backends: BTreeMap<Name, Backend>,
+    /// The secrets that apps may be granted, by name.
+    pub secrets: BTreeMap<Name, Secret>,
+}
+
+/// Where a secret is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// In a text, in which `${NAME}` stands for a variable of the environment.
+    Text(Hidden),
+    /// In a file, which is read whenever the secret is: it can be replaced at any time.
+    File(PathBuf),
 }
 
 /// What stands behind one name, for each capability that it serves.
@@ -32,25 +43,24 @@ pub enum KeyValueBackend {
     /// The memory of the process: gone when it ends.
     Memory,
     /// A server of Redis or Valkey.
-    Redis(ServerUrl),
+    Redis(Hidden),
 }
 
-/// The URL of a server, in which `${NAME}` stands for a variable of the environment. It may hold a
-/// password, so it is not shown.
+/// A text that is or may hold a secret, such as the URL of a server with its password: it is not
+/// shown. `${NAME}` in it stands for a variable of the environment.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ServerUrl(String);
+pub struct Hidden(String);
 
-impl ServerUrl {
-    /// The URL as it was written, for whoever connects.
+impl Hidden {
+    /// The text as it was written, for whoever needs it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
 
-impl fmt::Debug for ServerUrl {
+impl fmt::Debug for Hidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, _) = self.0.split_once("://").unwrap_or_default();
-        write!(f, "{scheme}://…")
+        f.write_str("…")
     }
 }
 
@@ -70,9 +80,13 @@ impl Operator {
             let mut table = Table::new(document.get_ref(), 0..0, "the configuration");
             let backends =
                 table.get("backend").map(|value| read_backends(value, &mut faults));
+            let secrets = table.get("secrets").map(|value| read_secrets(value, &mut faults));
             table.finish(&mut faults);
             if faults.is_empty() {
-                return Ok(Self { backends: backends.unwrap_or_default() });
+                return Ok(Self {
+                    backends: backends.unwrap_or_default(),
+                    secrets: secrets.unwrap_or_default(),
+                });
             }
         }
         Err(Faults::new(file, text, faults))
@@ -104,12 +118,51 @@ fn read_backends(value: Value<'_>, faults: &mut Vec<Fault>) -> BTreeMap<Name, Ba
     backends
 }
 
+const SECRETS_EXAMPLE: &str = r#"jwt-key = "${JWT_KEY}", or { file = "jwt.key" }"#;
+
+fn read_secrets(value: Value<'_>, faults: &mut Vec<Fault>) -> BTreeMap<Name, Secret> {
+    let mut secrets = BTreeMap::new();
+    let Some(entries) = value.get_ref().as_table() else {
+        faults.push(raw::wrong_type(value, "a table", SECRETS_EXAMPLE));
+        return secrets;
+    };
+    for (key, value) in entries {
+        let secret = read_secret(value, faults);
+        match Name::new(key.get_ref()) {
+            Ok(name) => {
+                secrets.extend(secret.map(|secret| (name, secret)));
+            }
+            Err(error) => faults.push(
+                Fault::new(key.span(), format!("`{}` is no name: {error}", key.get_ref()))
+                    .help(format!("write: {SECRETS_EXAMPLE}")),
+            ),
+        }
+    }
+    secrets
+}
+
+fn read_secret(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<Secret> {
+    if let Some(text) = value.get_ref().as_str() {
+        return Some(Secret::Text(Hidden(text.to_owned())));
+    }
+    let mut table = raw::table(value, "a secret", SECRETS_EXAMPLE, faults)?;
+    let file = table.get("file").and_then(|value| raw::string(value, SECRETS_EXAMPLE, faults));
+    table.finish(faults);
+    if file.is_none() {
+        faults.push(
+            Fault::new(value.span(), "the secret has no file")
+                .help(format!("write: {SECRETS_EXAMPLE}")),
+        );
+    }
+    file.map(|file| Secret::File(PathBuf::from(file)))
+}
+
 fn read_keyvalue(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<KeyValueBackend> {
     match raw::string(value, KEYVALUE_EXAMPLE, faults)? {
         "redb" => Some(KeyValueBackend::Embedded),
         "memory" => Some(KeyValueBackend::Memory),
         url if url.starts_with("redis://") || url.starts_with("rediss://") => {
-            Some(KeyValueBackend::Redis(ServerUrl(url.to_owned())))
+            Some(KeyValueBackend::Redis(Hidden(url.to_owned())))
         }
         _ => {
             // What was written may hold a password.
@@ -129,13 +182,13 @@ mod tests {
     #[test]
     fn backends_by_name() {
         let text = "[backend.default]\nkeyvalue = 'redb'\n[backend.cache]\n\
-                    keyvalue = 'redis://:secret@localhost'\n[backend.test]\nkeyvalue = 'memory'";
+                    keyvalue = 'redis://:hush@localhost'\n[backend.test]\nkeyvalue = 'memory'";
         let operator = Operator::parse("dhow-server.toml", text).unwrap();
         let keyvalue = |name: &str| operator.backends[name].keyvalue.clone();
         assert_eq!(keyvalue("default"), Some(KeyValueBackend::Embedded));
         assert_eq!(keyvalue("test"), Some(KeyValueBackend::Memory));
         let shown = format!("{operator:?}");
-        assert!(shown.contains("redis://…") && !shown.contains("secret"), "{shown}");
+        assert!(!shown.contains("hush"), "{shown}");
     }
 
     #[test]

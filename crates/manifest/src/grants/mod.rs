@@ -5,7 +5,10 @@ mod host;
 mod origin;
 mod read;
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use crate::Name;
 
@@ -26,6 +29,10 @@ pub struct Grants {
     /// The key-value stores that it can open, by its own labels for them, and what stands behind
     /// each.
     pub keyvalue: BTreeMap<String, Name>,
+    /// What it reads as configuration, by key.
+    pub config: BTreeMap<String, String>,
+    /// The secrets of the operator that it reads as configuration, each by its name.
+    pub secrets: BTreeSet<Name>,
 }
 
 /// What a component may do with sockets.

@@ -1,6 +1,10 @@
 //! The grants of a component, from the manifest's TOML.
 
-use std::{collections::BTreeMap, net::SocketAddr, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    ops::Range,
+};
 
 use toml::de::DeValue;
 
@@ -24,10 +28,17 @@ pub(crate) fn read(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Grants {
     let keyvalue = table
         .get("keyvalue")
         .map(|value| read_labels(value, r#"grants.keyvalue = { sessions = "default" }"#, faults));
+    let config = table.get("config").map(|value| read_config(value, faults)).unwrap_or_default();
+    let secrets = table
+        .get("secrets")
+        .map(|value| read_secrets(value, &config, faults))
+        .unwrap_or_default();
     table.finish(faults);
     Grants {
         http,
         env,
+        config,
+        secrets,
         sockets: sockets.unwrap_or_default(),
         keyvalue: keyvalue.unwrap_or_default(),
     }
@@ -156,4 +167,41 @@ fn read_labels(
         }
     }
     labels
+}
+
+const CONFIG_EXAMPLE: &str = r#"grants.config = { greeting = "hello" }"#;
+
+fn read_config(value: Value<'_>, faults: &mut Vec<Fault>) -> BTreeMap<String, String> {
+    let Some(entries) = value.get_ref().as_table() else {
+        faults.push(raw::wrong_type(value, "a table", CONFIG_EXAMPLE));
+        return BTreeMap::new();
+    };
+    let entry = |(key, value): (&toml::Spanned<_>, Value<'_>)| {
+        let key: &std::borrow::Cow<'_, str> = key.get_ref();
+        Some((key.to_string(), raw::string(value, CONFIG_EXAMPLE, faults)?.to_owned()))
+    };
+    entries.iter().filter_map(entry).collect()
+}
+
+fn read_secrets(
+    value: Value<'_>,
+    config: &BTreeMap<String, String>,
+    faults: &mut Vec<Fault>,
+) -> BTreeSet<Name> {
+    const EXAMPLE: &str = r#"grants.secrets = ["jwt-key"]"#;
+    let mut secrets = BTreeSet::new();
+    for (text, span) in raw::strings(value, EXAMPLE, faults) {
+        match Name::new(text) {
+            Ok(_) if config.contains_key(text) => faults.push(
+                Fault::new(span, format!("`{text}` is a key of grants.config as well"))
+                    .help("a component reads both by their names: call one of them something else"),
+            ),
+            Ok(name) => drop(secrets.insert(name)),
+            Err(error) => faults.push(
+                Fault::new(span, format!("`{text}` is no name of a secret: {error}"))
+                    .help(format!("write: {EXAMPLE}")),
+            ),
+        }
+    }
+    secrets
 }
