@@ -14,4 +14,5 @@ mod outbound;
 mod run;
 mod settings;
 mod sockets;
+mod sql;
 mod streaming;

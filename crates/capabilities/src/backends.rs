@@ -9,19 +9,25 @@ use crate::{
     MissingVariable,
     config::Secrets,
     keyvalue::{self, RedisUrlError},
+    sql,
     tls::Tls,
 };
 
 /// The backends of the process. Each is opened when it is first used.
 pub struct Backends {
     pub(crate) keyvalue: keyvalue::Stores,
+    pub(crate) sql: sql::Databases,
     pub(crate) secrets: Secrets,
 }
 
 impl Backends {
     /// No backend at all.
     pub fn none() -> Self {
-        Self { keyvalue: keyvalue::Stores::new(BTreeMap::new(), None), secrets: Secrets::none() }
+        Self {
+            keyvalue: keyvalue::Stores::new(BTreeMap::new(), None),
+            sql: sql::Databases::new(BTreeMap::new(), None),
+            secrets: Secrets::none(),
+        }
     }
 
     /// What `operator` has bound; and for every other name an embedded default in the folder
@@ -36,14 +42,23 @@ impl Backends {
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Vec<BackendError>> {
         let tls = Arc::new(Tls::default());
-        let mut stores = BTreeMap::new();
+        let (mut stores, mut databases) = (BTreeMap::new(), BTreeMap::new());
         let mut errors = Vec::new();
         for (name, backend) in &operator.backends {
-            let Some(keyvalue) = &backend.keyvalue else { continue };
             let data = data.as_deref();
-            match keyvalue::bind(name, keyvalue, data, &tls, environment) {
-                Ok(store) => drop(stores.insert(name.clone(), store)),
-                Err(fault) => errors.push(BackendError { what: "backend", name: name.clone(), fault }),
+            let mut error =
+                |fault| errors.push(BackendError { what: "backend", name: name.clone(), fault });
+            if let Some(keyvalue) = &backend.keyvalue {
+                match keyvalue::bind(name, keyvalue, data, &tls, environment) {
+                    Ok(store) => drop(stores.insert(name.clone(), store)),
+                    Err(fault) => error(fault),
+                }
+            }
+            if let Some(sql) = &backend.sql {
+                match sql::bind(name, sql, data) {
+                    Ok(database) => drop(databases.insert(name.clone(), database)),
+                    Err(fault) => error(fault),
+                }
             }
         }
         let mut secrets = Secrets::none();
@@ -55,7 +70,11 @@ impl Backends {
         if !errors.is_empty() {
             return Err(errors);
         }
-        Ok(Self { keyvalue: keyvalue::Stores::new(stores, data), secrets })
+        Ok(Self {
+            keyvalue: keyvalue::Stores::new(stores, data.clone()),
+            sql: sql::Databases::new(databases, data),
+            secrets,
+        })
     }
 }
 

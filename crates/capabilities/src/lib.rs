@@ -17,6 +17,7 @@ mod interfaces;
 mod keyvalue;
 mod logging;
 mod sockets;
+mod sql;
 mod stdio;
 mod tls;
 
@@ -57,6 +58,7 @@ pub struct Granted {
     environment: environment::Granted,
     sockets: sockets::Granted,
     keyvalue: keyvalue::Granted,
+    sql: sql::Granted,
     config: config::Granted,
 }
 
@@ -118,6 +120,7 @@ fn unmatched(grants: &Grants, imports: &[String]) -> Vec<GrantFault> {
             "grants.keyvalue",
             "wasi:keyvalue",
         ),
+        (!grants.sql.is_empty(), imported("dhow:sql/").is_some(), "grants.sql", "dhow:sql"),
         (
             !grants.config.is_empty() || !grants.secrets.is_empty(),
             imported("wasi:config/").is_some(),
@@ -129,13 +132,17 @@ fn unmatched(grants: &Grants, imports: &[String]) -> Vec<GrantFault> {
             faults.push(GrantFault::Unused { grant, interface });
         }
     }
-    if grants.keyvalue.is_empty()
-        && let Some(import) = imported("wasi:keyvalue/")
-    {
-        faults.push(GrantFault::Ungranted {
-            import,
-            line: r#"grants.keyvalue = { default = "default" }"#,
-        });
+    for (is_granted, prefix, line) in [
+        (
+            !grants.keyvalue.is_empty(),
+            "wasi:keyvalue/",
+            r#"grants.keyvalue = { default = "default" }"#,
+        ),
+        (!grants.sql.is_empty(), "dhow:sql/", r#"grants.sql = { default = "default" }"#),
+    ] {
+        if let Some(import) = imported(prefix).filter(|_| !is_granted) {
+            faults.push(GrantFault::Ungranted { import, line });
+        }
     }
     faults
 }
@@ -185,16 +192,19 @@ impl Capabilities {
             .map_err(|missing| faults.extend(missing.into_iter().map(GrantFault::from)));
         let keyvalue = keyvalue::grant(name, &grants.keyvalue, &self.backends)
             .map_err(|unbound| faults.extend(unbound.into_iter().map(GrantFault::from)));
+        let sql = sql::grant(name, &grants.sql, &self.backends.sql)
+            .map_err(|unbound| faults.extend(unbound.into_iter().map(GrantFault::from)));
         let config = config::grant(&grants.config, &grants.secrets, &self.backends.secrets)
             .map_err(|unknown| faults.extend(unknown.into_iter().map(GrantFault::from)));
-        match (environment, keyvalue, config) {
-            (Ok(environment), Ok(keyvalue), Ok(config)) if faults.is_empty() => Ok(Granted {
+        match (environment, keyvalue, sql, config) {
+            (Ok(environment), Ok(keyvalue), Ok(sql), Ok(config)) if faults.is_empty() => Ok(Granted {
                 component: name.clone(),
                 memory_limit: component.limits.memory.bytes(),
                 http: http_client::grant(name, &grants.http, &self.tls),
                 environment,
                 sockets: sockets::grant(name, &grants.sockets),
                 keyvalue,
+                sql,
                 config,
             }),
             _ => Err(faults),
@@ -210,6 +220,7 @@ impl Capabilities {
             http_client: http_client::open(&granted.http),
             sockets: sockets::open(&granted.sockets, &mut wasi),
             keyvalue: keyvalue::open(&granted.keyvalue),
+            sql: sql::open(&granted.sql),
             config: config::open(&granted.config),
             log: logging::open(&granted.component, &self.output),
         };
@@ -229,6 +240,7 @@ impl Capabilities {
             http_client: http_client::open(&http_client::grant(name, &grants.http, &self.tls)),
             sockets: sockets::open(&sockets::grant(name, &grants.sockets), &mut wasi),
             keyvalue: keyvalue::nothing(name),
+            sql: sql::nothing(name),
             config: config::nothing(),
             log: logging::open(name, &self.output),
         };
@@ -251,6 +263,7 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     sockets::link(linker)?;
     linker.allow_shadowing(false);
     keyvalue::link(linker)?;
+    sql::link(linker)?;
     config::link(linker)?;
     logging::link(linker)
 }
@@ -263,6 +276,7 @@ pub struct State {
     http_client: http_client::Hooks,
     sockets: sockets::Opened,
     keyvalue: keyvalue::Granted,
+    sql: sql::Granted,
     config: config::Granted,
     log: logging::Log,
     budget: Budget,
@@ -273,19 +287,20 @@ struct Opened {
     http_client: http_client::Hooks,
     sockets: sockets::Opened,
     keyvalue: keyvalue::Granted,
+    sql: sql::Granted,
     config: config::Granted,
     log: logging::Log,
 }
 
 impl State {
     fn new(wasi: &mut WasiCtxBuilder, budget: Budget, opened: Opened) -> Self {
-        let Opened { http_client, sockets, keyvalue, config, log } = opened;
+        let Opened { http_client, sockets, keyvalue, sql, config, log } = opened;
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(MAX_FIELDS);
         let wasi = wasi.max_random_size(MAX_RANDOM_BYTES).build();
-        Self { table, wasi, http, http_client, sockets, keyvalue, config, log, budget }
+        Self { table, wasi, http, http_client, sockets, keyvalue, sql, config, log, budget }
     }
 }
 

@@ -163,6 +163,9 @@ fn granted(grants: &Grants) -> Vec<String> {
     lines.extend(
         grants.keyvalue.iter().map(|(label, name)| format!("open the store {label}: {name}")),
     );
+    lines.extend(
+        grants.sql.iter().map(|(label, name)| format!("open the database {label}: {name}")),
+    );
     let keys: Vec<_> = grants.config.keys().map(String::as_str).collect();
     if !keys.is_empty() {
         lines.push(format!("read the configuration {}", keys.join(", ")));

@@ -220,7 +220,8 @@ impl LinkFault {
             }
             Self::Unserved { nearest: None, .. } => Some(
                 "Dhow serves wasi:cli, clocks, filesystem, http, io, random and sockets, \
-                 in versions 0.2 and 0.3; wasi:config, keyvalue and logging"
+                 in versions 0.2 and 0.3; wasi:config, keyvalue and logging; \
+                 and dhow:sql"
                     .to_owned(),
             ),
             Self::CodeBudget { code, .. } => {

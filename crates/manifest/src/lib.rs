@@ -25,5 +25,5 @@ pub use grants::{
 pub use instances::{Instances, Reuse};
 pub use limits::{Limits, LimitsError, MemorySize};
 pub use name::{Name, NameError};
-pub use operator::{Backend, Hidden, KeyValueBackend, Operator, Secret};
+pub use operator::{Backend, Hidden, KeyValueBackend, Operator, Secret, SqlBackend};
 pub use route::{PathPattern, PathPatternError, Route, Segment};

@@ -33,6 +33,15 @@ pub enum Secret {
 pub struct Backend {
     /// For key-value stores.
     pub keyvalue: Option<KeyValueBackend>,
+    /// For SQL databases.
+    pub sql: Option<SqlBackend>,
+}
+
+/// What stands behind a SQL database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SqlBackend {
+    /// A file of SQLite's in the data folder.
+    Embedded,
 }
 
 /// What stands behind a key-value store.
@@ -104,10 +113,11 @@ fn read_backends(value: Value<'_>, faults: &mut Vec<Fault>) -> BTreeMap<Name, Ba
             continue;
         };
         let keyvalue = table.get("keyvalue").and_then(|value| read_keyvalue(value, faults));
+        let sql = table.get("sql").and_then(|value| read_sql(value, faults));
         table.finish(faults);
         match Name::new(key.get_ref()) {
             Ok(name) => {
-                backends.insert(name, Backend { keyvalue });
+                backends.insert(name, Backend { keyvalue, sql });
             }
             Err(error) => faults.push(
                 Fault::new(key.span(), format!("`{}` is no name: {error}", key.get_ref()))
@@ -169,6 +179,20 @@ fn read_keyvalue(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<KeyValueBa
             faults.push(
                 Fault::new(value.span(), "no key-value store is called that")
                     .help(format!("write: {KEYVALUE_EXAMPLE}")),
+            );
+            None
+        }
+    }
+}
+
+fn read_sql(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<SqlBackend> {
+    const EXAMPLE: &str = r#"sql = "sqlite""#;
+    match raw::string(value, EXAMPLE, faults)? {
+        "sqlite" => Some(SqlBackend::Embedded),
+        _ => {
+            faults.push(
+                Fault::new(value.span(), "no SQL database is called that")
+                    .help(format!("write: {EXAMPLE}")),
             );
             None
         }

@@ -29,6 +29,8 @@ pub struct Grants {
     /// The key-value stores that it can open, by its own labels for them, and what stands behind
     /// each.
     pub keyvalue: BTreeMap<String, Name>,
+    /// The SQL databases that it can open, in the same way.
+    pub sql: BTreeMap<String, Name>,
     /// What it reads as configuration, by key.
     pub config: BTreeMap<String, String>,
     /// The secrets of the operator that it reads as configuration, each by its name.

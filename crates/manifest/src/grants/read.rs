@@ -28,6 +28,9 @@ pub(crate) fn read(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Grants {
     let keyvalue = table
         .get("keyvalue")
         .map(|value| read_labels(value, r#"grants.keyvalue = { sessions = "default" }"#, faults));
+    let sql = table
+        .get("sql")
+        .map(|value| read_labels(value, r#"grants.sql = { orders = "default" }"#, faults));
     let config = table.get("config").map(|value| read_config(value, faults)).unwrap_or_default();
     let secrets = table
         .get("secrets")
@@ -41,6 +44,7 @@ pub(crate) fn read(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Grants {
         secrets,
         sockets: sockets.unwrap_or_default(),
         keyvalue: keyvalue.unwrap_or_default(),
+        sql: sql.unwrap_or_default(),
     }
 }
 
