@@ -26,7 +26,11 @@ fn host(code_cache: Option<&Path>) -> Host {
         compiler: None,
     };
     let engine = Engine::new(&options).unwrap();
-    Host::new(engine, Capabilities::new(Arc::new(Nowhere), |_| None, Backends::none()), Settings::default())
+    Host::new(
+        engine,
+        Capabilities::new(Arc::new(Nowhere), |_| None, Backends::none()),
+        Settings::default(),
+    )
 }
 
 fn register(host: &Host, component: &Path) -> Arc<LiveApp> {

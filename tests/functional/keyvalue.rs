@@ -48,7 +48,7 @@ async fn works(up: &Up) {
         ("/db/swap/a/other", "swapped"),
         ("/db/swap/fresh/one", "swapped"),
         ("/db/get/fresh", "one"),
-        ("/db/lose/a/mine", "it is other"),
+        ("/db/lose/a/mine", "it is changed"),
         ("/db/increment/a/1", "Error::Other(\"the value is not a number\")"),
         ("/db/set/max/9223372036854775807", "()"),
         ("/db/increment/max/1", "Error::Other(\"the number would not fit 64 bits\")"),
@@ -104,12 +104,12 @@ async fn a_server_that_is_gone_is_an_error_and_works_again_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_that_is_refused_is_said_with_the_servers_words() {
+async fn a_password_that_is_refused_is_said_and_not_shown() {
     let Some(redis) = Redis::start() else { return };
     let up = up(&format!("redis://:wrong@{}", redis.address));
     let answer = ask(&up, "/db/get/a").await;
     let log = up.wait_for_log("the key-value store refuses");
-    assert!(log.contains("WRONGPASS"), "{log}");
+    assert!(log.contains("authentication failed"), "{log}");
     assert!(!log.contains(":wrong@") && !answer.contains(":wrong@"), "{log} {answer}");
 }
 
@@ -194,7 +194,7 @@ async fn bad_backends_are_refused_together() {
     }
     assert!(!finished.stderr.contains("hush"), "{}", finished.stderr);
     let finished = up("[backend.default]\nkeyvalue = \"mysql\"\n");
-    assert_eq!(finished.code, Some(1));
+    assert_eq!(finished.code, Some(2));
     assert!(finished.stderr.contains("no key-value store is called that"), "{}", finished.stderr);
 }
 
@@ -202,8 +202,7 @@ async fn bad_backends_are_refused_together() {
 async fn grants_and_imports_are_held_against_each_other() {
     let up = |name: &str, grants: &str| {
         let folder = tempfile::tempdir().unwrap();
-        let manifest =
-            format!("name = \"kv\"\n[component.a]\nsource = \"{{{name}}}\"\n{grants}\n");
+        let manifest = format!("name = \"kv\"\n[component.a]\nsource = \"{{{name}}}\"\n{grants}\n");
         dhow_tests::write_manifest(folder.path(), &manifest);
         dhow_tests::dhow(["up".as_ref(), folder.path().as_os_str()]).finish()
     };

@@ -15,7 +15,7 @@ const MANIFEST: &str = "name = \"settings\"\n\
 fn serve(folder: &Path) -> Up {
     write_manifest(folder, MANIFEST);
     let (secret, config) = (folder.join("secret"), folder.join("dhow-server.toml"));
-    fs::write(&secret, "one\n").unwrap();
+    fs::write(&secret, "first-word\n").unwrap();
     let text = format!(
         "[secrets]\nfrom-variable = \"x${{SECRET}}y\"\nfrom-file = {{ file = \"{}\" }}\n",
         secret.display()
@@ -34,7 +34,7 @@ async fn a_component_reads_what_it_is_granted_and_secrets_change_while_it_runs()
     for (path, expected) in [
         ("/get/greeting", "Ok(Some(\"hello\"))"),
         ("/get/from-variable", "Ok(Some(\"xopeny\"))"),
-        ("/get/from-file", "Ok(Some(\"one\"))"),
+        ("/get/from-file", "Ok(Some(\"first-word\"))"),
         ("/get/nothing", "Ok(None)"),
         // The other component of the app has no grant.
         ("/all", "Ok([])"),
@@ -47,7 +47,7 @@ async fn a_component_reads_what_it_is_granted_and_secrets_change_while_it_runs()
     let answer = get(up.address, "/get/from-file").await.text;
     assert_eq!(answer, "Err(Error::Io(\"the secret `from-file` can't be read\"))");
     let log = up.log();
-    assert!(!log.contains("xopeny") && !log.contains("one"), "{log}");
+    assert!(!log.contains("xopeny") && !log.contains("first-word"), "{log}");
 }
 
 #[test]

@@ -51,11 +51,7 @@ async fn tcp_and_udp_lead_where_they_are_granted() {
     let (tcp, udp) = (shouting(), shouting_datagrams());
     for name in GUESTS {
         let port = tcp.port();
-        for endpoint in [
-            tcp.to_string(),
-            "127.0.0.0/8:*".to_owned(),
-            format!("localhost:{port}"),
-        ] {
+        for endpoint in [tcp.to_string(), "127.0.0.0/8:*".to_owned(), format!("localhost:{port}")] {
             let up = Up::guest(name, &granted("tcp", &endpoint));
             let host = if endpoint.starts_with("localhost") { "localhost" } else { "127.0.0.1" };
             let answer = get(up.address, &format!("/tcp/{host}:{port}/hello")).await;
@@ -72,7 +68,8 @@ async fn what_is_not_granted_is_denied_and_the_log_names_the_line() {
     let (tcp, udp) = (shouting(), shouting_datagrams());
     for name in GUESTS {
         // No grant at all; one for another port; one for the other protocol.
-        for settings in [String::new(), granted("tcp", "127.0.0.1:9"), granted("udp", "127.0.0.1:*")]
+        for settings in
+            [String::new(), granted("tcp", "127.0.0.1:9"), granted("udp", "127.0.0.1:*")]
         {
             let up = Up::guest(name, &settings);
             let answer = get(up.address, &format!("/tcp/{tcp}/hello")).await;

@@ -9,7 +9,7 @@ use crate::{
     MissingVariable,
     config::Secrets,
     keyvalue::{self, RedisUrlError},
-    sql,
+    sql::{self, PostgresUrlError},
     tls::Tls,
 };
 
@@ -55,7 +55,7 @@ impl Backends {
                 }
             }
             if let Some(sql) = &backend.sql {
-                match sql::bind(name, sql, data) {
+                match sql::bind(name, sql, data, &tls, environment) {
                     Ok(database) => drop(databases.insert(name.clone(), database)),
                     Err(fault) => error(fault),
                 }
@@ -96,6 +96,8 @@ pub(crate) enum BindFault {
     OpenReference,
     #[error(transparent)]
     Redis(#[from] RedisUrlError),
+    #[error(transparent)]
+    Postgres(#[from] PostgresUrlError),
     #[error("there is no data folder for it")]
     NoFolder,
 }

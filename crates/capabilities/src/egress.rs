@@ -69,13 +69,22 @@ pub(crate) async fn connect_backend(
     port: u16,
     tls: Option<&Tls>,
 ) -> io::Result<Box<dyn BackendStream>> {
-    #[expect(clippy::disallowed_methods, reason = "the door")]
-    let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
+    let stream = dial_backend(host, port).await?;
     let Some(tls) = tls else { return Ok(Box::new(stream)) };
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     let connector = TlsConnector::from(Arc::new(tls.config()));
     Ok(Box::new(connector.connect(name, stream).await?))
+}
+
+/// Connects to a server that the operator has named, wherever that is, without TLS.
+///
+/// # Errors
+/// When it can't be reached.
+#[expect(clippy::disallowed_methods, reason = "the door")]
+pub(crate) async fn dial_backend(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// A connection to a backend, with TLS or without.

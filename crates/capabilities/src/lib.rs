@@ -25,18 +25,18 @@ use std::sync::Arc;
 
 use dhow_engine::{Budget, InstanceState};
 use dhow_manifest::{Component, Grants, Name, Sockets};
+use thiserror::Error;
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
-use thiserror::Error;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use tls::Tls;
 
 pub use backends::{BackendError, Backends, UnboundBackend};
 pub use command::{CommandGrants, FolderGrant, OpenFolderError};
+pub use config::UnknownSecret;
 pub use environment::MissingVariable;
 pub use interfaces::{is_served, nearest_served};
-pub use config::UnknownSecret;
 pub use stdio::{GuestOutput, LogLevel, Stream};
 
 /// What all instances of the process share.
@@ -101,8 +101,7 @@ impl GrantFault {
 /// What every component of some toolchain imports (Python's and Go's: sockets, files, HTTP) is no
 /// fault: those who never call it need no grant. Stores are imported on purpose.
 fn unmatched(grants: &Grants, imports: &[String]) -> Vec<GrantFault> {
-    let imported =
-        |prefix: &str| imports.iter().find(|import| import.starts_with(prefix)).cloned();
+    let imported = |prefix: &str| imports.iter().find(|import| import.starts_with(prefix)).cloned();
     let mut faults = Vec::new();
     let has_client =
         imported("wasi:http/client@").or_else(|| imported("wasi:http/outgoing-handler@"));
@@ -197,16 +196,18 @@ impl Capabilities {
         let config = config::grant(&grants.config, &grants.secrets, &self.backends.secrets)
             .map_err(|unknown| faults.extend(unknown.into_iter().map(GrantFault::from)));
         match (environment, keyvalue, sql, config) {
-            (Ok(environment), Ok(keyvalue), Ok(sql), Ok(config)) if faults.is_empty() => Ok(Granted {
-                component: name.clone(),
-                memory_limit: component.limits.memory.bytes(),
-                http: http_client::grant(name, &grants.http, &self.tls),
-                environment,
-                sockets: sockets::grant(name, &grants.sockets),
-                keyvalue,
-                sql,
-                config,
-            }),
+            (Ok(environment), Ok(keyvalue), Ok(sql), Ok(config)) if faults.is_empty() => {
+                Ok(Granted {
+                    component: name.clone(),
+                    memory_limit: component.limits.memory.bytes(),
+                    http: http_client::grant(name, &grants.http, &self.tls),
+                    environment,
+                    sockets: sockets::grant(name, &grants.sockets),
+                    keyvalue,
+                    sql,
+                    config,
+                })
+            }
             _ => Err(faults),
         }
     }

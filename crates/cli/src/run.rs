@@ -16,8 +16,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let artifact = Artifact::read(path)?;
     let name = component_name(path);
     let output = Arc::new(PrefixedOutput::start());
-    let capabilities =
-        Capabilities::new(output, folders::environment_variable, Backends::none());
+    let capabilities = Capabilities::new(output, folders::environment_variable, Backends::none());
     let options = Options {
         code_cache: folders::code_cache(),
         instances: Instances::OnDemand,

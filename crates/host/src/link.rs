@@ -104,10 +104,11 @@ impl Host {
                 let found = self.capabilities.grant(name, component, code.imports());
                 granted = found
                     .map_err(|found| {
-                        faults.extend(found.into_iter().map(|fault| LinkFault::Grant {
-                            component: name.clone(),
-                            fault,
-                        }));
+                        faults.extend(
+                            found
+                                .into_iter()
+                                .map(|fault| LinkFault::Grant { component: name.clone(), fault }),
+                        );
                     })
                     .ok();
                 let entry = HttpEntry::new(&self.loader.engine, &self.loader.linker, &code, reuse);

@@ -42,6 +42,8 @@ pub struct Backend {
 pub enum SqlBackend {
     /// A file of SQLite's in the data folder.
     Embedded,
+    /// A server of Postgres.
+    Postgres(Hidden),
 }
 
 /// What stands behind a key-value store.
@@ -87,8 +89,7 @@ impl Operator {
         let mut faults: Vec<_> = errors.iter().map(syntax_fault).collect();
         if faults.is_empty() {
             let mut table = Table::new(document.get_ref(), 0..0, "the configuration");
-            let backends =
-                table.get("backend").map(|value| read_backends(value, &mut faults));
+            let backends = table.get("backend").map(|value| read_backends(value, &mut faults));
             let secrets = table.get("secrets").map(|value| read_secrets(value, &mut faults));
             table.finish(&mut faults);
             if faults.is_empty() {
@@ -186,9 +187,12 @@ fn read_keyvalue(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<KeyValueBa
 }
 
 fn read_sql(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<SqlBackend> {
-    const EXAMPLE: &str = r#"sql = "sqlite""#;
+    const EXAMPLE: &str = r#"sql = "sqlite" or "postgres://shop:${DB_PASSWORD}@localhost/shop""#;
     match raw::string(value, EXAMPLE, faults)? {
         "sqlite" => Some(SqlBackend::Embedded),
+        url if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+            Some(SqlBackend::Postgres(Hidden(url.to_owned())))
+        }
         _ => {
             faults.push(
                 Fault::new(value.span(), "no SQL database is called that")

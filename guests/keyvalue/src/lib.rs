@@ -50,7 +50,7 @@ fn run(words: &[&str]) -> Result<String, Error> {
         ["swap", key, value] => swapped(atomics::swap(Cas::new(&bucket, key)?, value.as_bytes())),
         ["lose", key, value] => {
             let cas = Cas::new(&bucket, key)?;
-            bucket.set(key, b"other")?;
+            bucket.set(key, b"changed")?;
             swapped(atomics::swap(cas, value.as_bytes()))
         }
         ["many", count] => many(&bucket, count.parse().unwrap())?,

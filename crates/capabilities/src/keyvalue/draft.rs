@@ -31,7 +31,9 @@ impl atomics::Host for View<'_> {
         delta: u64,
     ) -> wasmtime::Result<Result<u64, store::Error>> {
         let store = self.store(&bucket)?;
-        let Ok(delta) = i64::try_from(delta) else { return answer(Err(StoreError::Overflow.into())) };
+        let Ok(delta) = i64::try_from(delta) else {
+            return answer(Err(StoreError::Overflow.into()));
+        };
         let sum = serve::increment(&*store, key, delta).await;
         answer(sum.and_then(|sum| u64::try_from(sum).map_err(|_| StoreError::NotANumber.into())))
     }

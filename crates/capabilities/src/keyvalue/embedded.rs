@@ -39,8 +39,7 @@ struct Opened {
 }
 
 /// Makes a change, and gives what tells whoever waits for it whether it was committed.
-type Change =
-    Box<dyn FnOnce(&mut Entries<'_>) -> Result<Acknowledge, redb::StorageError> + Send>;
+type Change = Box<dyn FnOnce(&mut Entries<'_>) -> Result<Acknowledge, redb::StorageError> + Send>;
 type Acknowledge = Box<dyn FnOnce(Committed)>;
 type Entries<'a> = Table<'a, &'static str, &'static [u8]>;
 

@@ -96,8 +96,7 @@ impl Redis {
         };
         let stream: Box<dyn BackendStream> =
             egress::connect_backend(host, *port, self.tls.as_deref()).await?;
-        let config =
-            AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_TIMEOUT));
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_TIMEOUT));
         let settings = self.server.redis_settings();
         let (requests, work) =
             MultiplexedConnection::new_with_config(settings, stream, config).await?;
@@ -120,8 +119,9 @@ impl Redis {
                     detail => StoreError::Failed(detail.to_owned()),
                 }
             }
-            ErrorKind::Server(_) | ErrorKind::Extension => {
-                let words = [error.code(), error.detail()].map(Option::unwrap_or_default).join(" ");
+            ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::AuthenticationFailed => {
+                // The server's own, as far as the client passes them on.
+                let words = error.to_string();
                 tracing::warn!(backend = self.name, "the key-value store refuses: {words}");
                 StoreError::Failed(words)
             }

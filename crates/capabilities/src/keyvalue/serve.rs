@@ -215,8 +215,8 @@ fn check_batch<'a>(mut keys: impl ExactSizeIterator<Item = &'a String>) -> Serve
 /// Implements what both drafts have in common, for the bindings in `$bindings`.
 macro_rules! serve_common {
     ($bindings:ident) => {
-        use $bindings::wasi::keyvalue::{atomics, batch, store};
         use wasmtime::component::{Linker, Resource};
+        use $bindings::wasi::keyvalue::{atomics, batch, store};
 
         use super::serve::{self, Bucket, Failure, KeyValue, Served, View, view};
         use crate::State;

@@ -20,10 +20,11 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker
         .instance("wasi:sockets/tcp-create-socket@0.2.12")?
         .func_wrap("create-tcp-socket", create_tcp_p2)?;
-    linker.instance("wasi:sockets/udp-create-socket@0.2.12")?.func_wrap_async(
-        "create-udp-socket",
-        |store, parameters| Box::new(create_udp_p2(store, parameters)),
-    )?;
+    linker
+        .instance("wasi:sockets/udp-create-socket@0.2.12")?
+        .func_wrap_async("create-udp-socket", |store, parameters| {
+            Box::new(create_udp_p2(store, parameters))
+        })?;
     let mut types = linker.instance("wasi:sockets/types@0.3.0")?;
     types.func_wrap("[static]tcp-socket.create", create_tcp_p3)?;
     types.func_wrap_async("[static]udp-socket.create", |store, parameters| {
@@ -81,10 +82,7 @@ async fn create_udp_p3(
     },))
 }
 
-fn asked_for<'a>(
-    store: &'a mut StoreContextMut<'_, State>,
-    protocol: Protocol,
-) -> &'a mut State {
+fn asked_for<'a>(store: &'a mut StoreContextMut<'_, State>, protocol: Protocol) -> &'a mut State {
     let state = store.data_mut();
     state.sockets.report_ungranted(protocol);
     state

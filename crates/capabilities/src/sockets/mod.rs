@@ -115,9 +115,7 @@ impl Opened {
             }
             // Where it may listen, anybody may connect.
             SocketAddrUse::TcpAccept => true,
-            SocketAddrUse::TcpConnect => {
-                self.leads_to(tcp, address) || self.deny("tcp", address)
-            }
+            SocketAddrUse::TcpConnect => self.leads_to(tcp, address) || self.deny("tcp", address),
             SocketAddrUse::UdpSend => {
                 self.leads_to(udp, address) || self.has_heard(address) || self.deny("udp", address)
             }

@@ -1,7 +1,7 @@
 //! What every kind of database does.
 
 use async_trait::async_trait;
-use tokio::sync::mpsc;
+use futures_util::stream::BoxStream;
 
 pub(super) use super::bindings::dhow::sql::types::{
     Column, DatabaseError, Date, Error, Instant, ParameterCount, Time, Timestamp, Value,
@@ -42,7 +42,7 @@ pub(crate) enum Control {
 pub(crate) struct Query {
     pub(super) columns: Vec<Column>,
     /// Rows as they are read, several at a time; after an error there are no more.
-    pub(super) rows: mpsc::Receiver<Result<Vec<Row>, Error>>,
+    pub(super) rows: BoxStream<'static, Result<Vec<Row>, Error>>,
 }
 
 /// As many rows are given at a time, or fewer of more bytes than this.

@@ -2,6 +2,8 @@
 //! streams.
 
 mod database;
+mod postgres;
+mod postgres_value;
 mod serve;
 mod sqlite;
 mod sqlite_value;
@@ -15,9 +17,13 @@ use std::{
 
 use dhow_manifest::{Name, SqlBackend};
 
-use crate::backends::{BindFault, UnboundBackend};
+use crate::{
+    backends::{self, BindFault, UnboundBackend},
+    tls::Tls,
+};
 use database::Database;
 
+pub(crate) use postgres::PostgresUrlError;
 pub(crate) use serve::link;
 
 mod bindings {
@@ -61,10 +67,16 @@ pub(crate) fn bind(
     name: &Name,
     backend: &SqlBackend,
     data: Option<&Path>,
+    tls: &Arc<Tls>,
+    environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Arc<dyn Database>, BindFault> {
-    match backend {
-        SqlBackend::Embedded => Ok(embedded(name, data.ok_or(BindFault::NoFolder)?)),
-    }
+    Ok(match backend {
+        SqlBackend::Embedded => embedded(name, data.ok_or(BindFault::NoFolder)?),
+        SqlBackend::Postgres(url) => {
+            let url = backends::expand(url.expose(), environment)?;
+            Arc::new(postgres::Postgres::new(name.as_str(), &url, tls)?)
+        }
+    })
 }
 
 fn embedded(name: &Name, data: &Path) -> Arc<dyn Database> {

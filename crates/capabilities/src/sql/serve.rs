@@ -6,7 +6,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
+use futures_util::{StreamExt as _, stream::BoxStream};
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use wasmtime::{
     StoreContextMut,
     component::{
@@ -66,10 +67,7 @@ type Served<T> = wasmtime::Result<Result<T, Error>>;
 type Rows = (Vec<Column>, StreamReader<Row>, FutureReader<Result<(), Error>>);
 
 impl<T: Send> interface::HostConnectionWithStore<T> for Sql {
-    async fn open(
-        accessor: &Accessor<T, Self>,
-        label: String,
-    ) -> Served<Resource<Connection>> {
+    async fn open(accessor: &Accessor<T, Self>, label: String) -> Served<Resource<Connection>> {
         accessor.with(|mut store| {
             let View { granted: Granted(labels), table } = store.get();
             let Some(database) = labels.databases.get(&label) else {
@@ -207,7 +205,7 @@ fn unread() -> Error {
 /// A query under way: its session is in use until all rows are read, or nobody wants more.
 struct Reading {
     columns: Vec<Column>,
-    rows: mpsc::Receiver<Result<Vec<Row>, Error>>,
+    rows: BoxStream<'static, Result<Vec<Row>, Error>>,
     session: OwnedMutexGuard<Box<dyn Session>>,
 }
 
@@ -241,7 +239,7 @@ fn stream<T: Send>(accessor: &Accessor<T, Sql>, reading: Result<Reading, Error>)
 
 /// The rows of a query.
 struct Producer {
-    rows: mpsc::Receiver<Result<Vec<Row>, Error>>,
+    rows: BoxStream<'static, Result<Vec<Row>, Error>>,
     end: Option<oneshot::Sender<Result<(), Error>>>,
     _session: OwnedMutexGuard<Box<dyn Session>>,
 }
@@ -257,7 +255,7 @@ impl<D> StreamProducer<D> for Producer {
         mut destination: Destination<'a, Self::Item, Self::Buffer>,
         finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
-        let received = match self.rows.poll_recv(context) {
+        let received = match self.rows.poll_next_unpin(context) {
             Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
             polled => ready!(polled),
         };

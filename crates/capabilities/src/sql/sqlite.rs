@@ -16,6 +16,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::{StreamExt as _, stream};
 use rusqlite::{
     CachedStatement, Connection, ErrorCode, InterruptHandle,
     config::DbConfig,
@@ -222,7 +223,7 @@ impl Session for SqliteSession {
     async fn query(&mut self, statement: String, parameters: Vec<Value>) -> Result<Query, Error> {
         let state = self.state;
         let (found, columns) = oneshot::channel();
-        let (sender, rows) = mpsc::channel(BATCHES);
+        let (sender, mut rows) = mpsc::channel(BATCHES);
         let last = sender.clone();
         let work = move |connection: &mut Connection| {
             let read = read(connection, &statement, parameters, found, &sender);
@@ -234,9 +235,11 @@ impl Session for SqliteSession {
             }
         };
         self.worker()?.run(work, tell).await?;
-        let mut rows = rows;
         match columns.await {
-            Ok(columns) => Ok(Query { columns, rows }),
+            Ok(columns) => {
+                let rows = stream::poll_fn(move |context| rows.poll_recv(context)).boxed();
+                Ok(Query { columns, rows })
+            }
             // It has failed before there were any.
             Err(_) => match rows.recv().await {
                 Some(Err(error)) => Err(error),
@@ -337,9 +340,10 @@ fn read(
     let _ = found.send(columns);
     let mut batch = Batch::default();
     while let Some(row) = next {
-        let values = declared.iter().enumerate().map(|(index, declared)| {
-            Ok(from_sql(row.get_ref(index).map_err(error)?, *declared))
-        });
+        let values = declared
+            .iter()
+            .enumerate()
+            .map(|(index, declared)| Ok(from_sql(row.get_ref(index).map_err(error)?, *declared)));
         if let Some(full) = batch.add(values.collect::<Result<_, Error>>()?)
             && sender.blocking_send(Ok(full)).is_err()
         {

@@ -9,7 +9,8 @@ use time::{
 use super::database::{Date, Instant, Time, Timestamp};
 
 const DATE: &[Format<'_>] = format_description!("[year]-[month]-[day]");
-const TIME: &[Format<'_>] = format_description!("[hour]:[minute]:[second][optional [.[subsecond]]]");
+const TIME: &[Format<'_>] =
+    format_description!("[hour]:[minute]:[second][optional [.[subsecond]]]");
 const TIMESTAMP: &[Format<'_>] = format_description!(
     "[year]-[month]-[day][first [ ] [T]][hour]:[minute]:[second][optional [.[subsecond]]]"
 );
@@ -51,8 +52,9 @@ pub(super) fn to_timestamp(text: &str) -> Option<Timestamp> {
 pub(super) fn to_instant(text: &str) -> Option<Instant> {
     let moment = OffsetDateTime::parse(text, &Rfc3339).ok();
     // SQLite's own `CURRENT_TIMESTAMP` is in UTC and does not say so.
-    let moment = moment
-        .or_else(|| PrimitiveDateTime::parse(text, TIMESTAMP).ok().map(PrimitiveDateTime::assume_utc));
+    let moment = moment.or_else(|| {
+        PrimitiveDateTime::parse(text, TIMESTAMP).ok().map(PrimitiveDateTime::assume_utc)
+    });
     moment.map(from_moment)
 }
 

@@ -103,7 +103,6 @@ pub(super) fn parse_port(digits: &str) -> Result<u16, HostError> {
     port.flatten().ok_or(HostError::Port)
 }
 
-
 /// A text that is no host, or no port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[expect(missing_docs, reason = "each is its message")]

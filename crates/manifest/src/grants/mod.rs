@@ -65,4 +65,3 @@ impl Environment {
         !name.is_empty() && !name.contains(['=', '\0'])
     }
 }
-

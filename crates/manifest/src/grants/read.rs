@@ -32,10 +32,8 @@ pub(crate) fn read(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Grants {
         .get("sql")
         .map(|value| read_labels(value, r#"grants.sql = { orders = "default" }"#, faults));
     let config = table.get("config").map(|value| read_config(value, faults)).unwrap_or_default();
-    let secrets = table
-        .get("secrets")
-        .map(|value| read_secrets(value, &config, faults))
-        .unwrap_or_default();
+    let secrets =
+        table.get("secrets").map(|value| read_secrets(value, &config, faults)).unwrap_or_default();
     table.finish(faults);
     Grants {
         http,
@@ -98,7 +96,6 @@ fn check_env_name(name: &str, span: Range<usize>, faults: &mut Vec<Fault>) {
         );
     }
 }
-
 
 const SOCKETS_EXAMPLE: &str = r#"grants.sockets = { tcp = ["db.example.com:5432"] }"#;
 
