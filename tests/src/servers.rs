@@ -1,7 +1,7 @@
 //! Real servers that guests use, each on a free port of this machine with data of its own.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     net::{SocketAddr, TcpListener},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -37,8 +37,7 @@ impl Redis {
             .stdout(Stdio::piped())
             .spawn();
         let Ok(mut process) = started else {
-            eprintln!("SKIPPED: redis-server is not installed (Debian: apt install redis-server)");
-            return None;
+            return skipped("redis-server");
         };
         wait_for(process.stdout.take().expect("piped"), "Ready to accept connections");
         Some(Self { process, address, _data: data })
@@ -74,8 +73,7 @@ impl Postgres {
     /// Starts one; none, and a line that says so, where Postgres is not installed.
     pub fn start() -> Option<Self> {
         let Some(programs) = newest("/usr/lib/postgresql", "bin/postgres") else {
-            eprintln!("SKIPPED: Postgres is not installed (Debian: apt install postgresql)");
-            return None;
+            return skipped("postgresql");
         };
         let data = tempfile::tempdir().expect("a folder");
         let folder = data.path().join("data");
@@ -150,4 +148,10 @@ fn give_to(user: &str, folder: &Path) {
 
 fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
+/// Says so past the capture of the tests' output, which nobody sees where all pass.
+fn skipped<T>(package: &str) -> Option<T> {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {package} is not installed: apt install {package}");
+    None
 }
