@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use dhow_capabilities::{Capabilities, GuestOutput, Stream};
+use dhow_capabilities::{Backends, Capabilities, GuestOutput, Stream};
 use dhow_engine::{Engine, Instances, Options};
 use dhow_host::{
     Body, Failure, Host, Invocation, LinkedApp, LiveComponent, RequestId, ResponseBody, Settings,
@@ -60,7 +60,7 @@ pub fn host(instances: NonZeroU32, code_cache: Option<&Path>) -> Result<Host> {
         instances: Instances::Pooled(Some(instances)),
         compiler: None,
     };
-    let capabilities = Capabilities::new(Arc::new(Nowhere), |_| None);
+    let capabilities = Capabilities::new(Arc::new(Nowhere), |_| None, Backends::none());
     Ok(Host::new(Engine::new(&options)?, capabilities, Settings::default()))
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
-use dhow_capabilities::{Capabilities, GuestOutput, Stream};
+use dhow_capabilities::{Backends, Capabilities, GuestOutput, Stream};
 use dhow_engine::{Engine, Instances, Options};
 use dhow_host::{
     Body, Failure, Host, Invocation, LiveApp, LiveComponent, LoadError, RequestId, ResponseBody,
@@ -26,7 +26,11 @@ fn host(code_cache: Option<&Path>) -> Host {
         compiler: None,
     };
     let engine = Engine::new(&options).unwrap();
-    Host::new(engine, Capabilities::new(Arc::new(Nowhere), |_| None), Settings::default())
+    Host::new(
+        engine,
+        Capabilities::new(Arc::new(Nowhere), |_| None, Backends::none()),
+        Settings::default(),
+    )
 }
 
 fn register(host: &Host, component: &Path) -> Arc<LiveApp> {

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod guests;
 mod process;
+pub mod servers;
 pub mod upstream;
 
 pub use process::{Dhow, Finished, Up, dhow, write_manifest};

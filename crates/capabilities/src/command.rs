@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use dhow_manifest::{MemorySize, Name, Origin};
+use dhow_manifest::{MemorySize, Name, Origin, Sockets};
 use thiserror::Error;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
@@ -19,6 +19,8 @@ pub struct CommandGrants {
     pub folders: Vec<FolderGrant>,
     /// The origins it can send requests to.
     pub http: Vec<Origin>,
+    /// What it can do with sockets.
+    pub sockets: Sockets,
     /// The memory it may use.
     pub memory_limit: MemorySize,
 }

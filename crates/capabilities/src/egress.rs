@@ -4,12 +4,21 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use rustls::pki_types::ServerName;
 use thiserror::Error;
-use tokio::{net::TcpStream, time::sleep};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::sleep,
+};
+use tokio_rustls::TlsConnector;
+
+use crate::tls::Tls;
 
 /// Connects to `host`, a DNS name or an address as it stands in a URL, for which the caller holds
 /// a grant.
@@ -49,6 +58,48 @@ pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, EgressEr
             () = next_attempt => {}
         }
     }
+}
+
+/// Connects to a server that the operator has named, wherever that is.
+///
+/// # Errors
+/// When it can't be reached, or TLS does not come about.
+pub(crate) async fn connect_backend(
+    host: &str,
+    port: u16,
+    tls: Option<&Tls>,
+) -> io::Result<Box<dyn BackendStream>> {
+    let stream = dial_backend(host, port).await?;
+    let Some(tls) = tls else { return Ok(Box::new(stream)) };
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    let connector = TlsConnector::from(Arc::new(tls.config()));
+    Ok(Box::new(connector.connect(name, stream).await?))
+}
+
+/// Connects to a server that the operator has named, wherever that is, without TLS.
+///
+/// # Errors
+/// When it can't be reached.
+#[expect(clippy::disallowed_methods, reason = "the door")]
+pub(crate) async fn dial_backend(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// A connection to a backend, with TLS or without.
+pub(crate) trait BackendStream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> BackendStream for T {}
+
+/// The addresses of `name`, for which the caller holds a grant: those that the policy of
+/// [`connect`] lets names lead to.
+///
+/// # Errors
+/// When the name does not resolve, or leads to addresses that are not public only.
+pub(crate) async fn addresses(name: &str) -> Result<Vec<IpAddr>, EgressError> {
+    let resolved = resolve(name, 0).await?;
+    Ok(resolved.into_iter().map(|CheckedAddr(address)| address.ip().to_canonical()).collect())
 }
 
 /// RFC 8305, section 5: the "Connection Attempt Delay".

@@ -24,6 +24,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use crate::{
     State,
     egress::{self, EgressError},
+    tls::Tls,
 };
 
 /// Where a component may send requests, and the pool by which it does: one for each component, so
@@ -131,32 +132,6 @@ impl Shared {
             TimeoutBody::new(limit, body).map_err(|error| body_error(&*error)).boxed_unsync()
         }))
     }
-}
-
-/// TLS with the system's roots, which are read when they are first needed.
-#[derive(Default)]
-pub(crate) struct Tls(OnceLock<rustls::ClientConfig>);
-
-impl Tls {
-    fn config(&self) -> rustls::ClientConfig {
-        self.0.get_or_init(client_config).clone()
-    }
-}
-
-fn client_config() -> rustls::ClientConfig {
-    let mut roots = rustls::RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::warn!(%error, "reading the system's certificates");
-    }
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        tracing::warn!("the system has no root certificates: no https origin can be reached");
-    }
-    rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .map(|builder| builder.with_root_certificates(roots).with_no_client_auth())
-        .unwrap_or_else(|error| unreachable!("ring supports the default versions: {error}"))
 }
 
 /// Opens connections by the egress door.

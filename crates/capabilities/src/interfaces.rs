@@ -6,12 +6,12 @@ use semver::Version;
 /// A package, the version of it that is linked, and which of its interfaces.
 struct Package {
     name: &'static str,
-    version: Version,
+    version: &'static str,
     interfaces: &'static [&'static str],
 }
 
 /// What [`link`](crate::link) adds.
-static SERVED: [Package; 13] = [
+static SERVED: [Package; 18] = [
     package("wasi:io", V0_2, &["error", "poll", "streams"]),
     package(
         "wasi:cli",
@@ -68,14 +68,19 @@ static SERVED: [Package; 13] = [
     package("wasi:http", V0_3, &["client", "types"]),
     package("wasi:random", V0_3, &["insecure", "insecure-seed", "random"]),
     package("wasi:sockets", V0_3, &["ip-name-lookup", "types"]),
+    package("dhow:sql", "0.1.0", &["database", "types"]),
+    package("wasi:config", "0.2.0-rc.1", &["store"]),
+    package("wasi:logging", "0.1.0-draft", &["logging"]),
+    package("wasi:keyvalue", "0.2.0-draft", &["atomics", "batch", "store"]),
+    package("wasi:keyvalue", "0.2.0-draft2", &["atomics", "batch", "store"]),
 ];
 
-const V0_2: Version = Version::new(0, 2, 12);
-const V0_3: Version = Version::new(0, 3, 0);
+const V0_2: &str = "0.2.12";
+const V0_3: &str = "0.3.0";
 
 const fn package(
     name: &'static str,
-    version: Version,
+    version: &'static str,
     interfaces: &'static [&'static str],
 ) -> Package {
     Package { name, version, interfaces }
@@ -107,7 +112,8 @@ pub fn is_served(import: &str) -> bool {
         served().any(|(package, interface)| {
             package.name == import.package
                 && interface == import.interface
-                && is_compatible(&package.version, &import.version)
+                && Version::parse(package.version)
+                    .is_ok_and(|version| is_compatible(&version, &import.version))
         })
     })
 }

@@ -7,33 +7,44 @@
 //! Capabilities know nothing of triggers, nor of the limits of tenants: memory and time are
 //! enforced by the engine's budget.
 
+mod backends;
 mod command;
+mod config;
 mod egress;
 mod environment;
 mod http_client;
 mod interfaces;
+mod keyvalue;
+mod logging;
+mod sockets;
+mod sql;
 mod stdio;
+mod tls;
 
 use std::sync::Arc;
 
 use dhow_engine::{Budget, InstanceState};
-use dhow_manifest::{Component, Name};
+use dhow_manifest::{Component, Grants, Name, Sockets};
+use thiserror::Error;
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use http_client::Tls;
+use tls::Tls;
 
+pub use backends::{BackendError, Backends, UnboundBackend};
 pub use command::{CommandGrants, FolderGrant, OpenFolderError};
+pub use config::UnknownSecret;
 pub use environment::MissingVariable;
 pub use interfaces::{is_served, nearest_served};
-pub use stdio::{GuestOutput, Stream};
+pub use stdio::{GuestOutput, LogLevel, Stream};
 
 /// What all instances of the process share.
 pub struct Capabilities {
     tls: Arc<Tls>,
     output: Arc<dyn GuestOutput>,
     host_environment: Box<HostEnvironment>,
+    backends: Backends,
 }
 
 /// Gives the value of a variable of the environment that Dhow itself runs in.
@@ -45,6 +56,94 @@ pub struct Granted {
     memory_limit: u64,
     http: http_client::Granted,
     environment: environment::Granted,
+    sockets: sockets::Granted,
+    keyvalue: keyvalue::Granted,
+    sql: sql::Granted,
+    config: config::Granted,
+}
+
+/// What is wrong with a grant.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "each is its message")]
+pub enum GrantFault {
+    #[error(transparent)]
+    Variable(#[from] MissingVariable),
+    #[error(transparent)]
+    Backend(#[from] UnboundBackend),
+    #[error(transparent)]
+    Secret(#[from] UnknownSecret),
+    #[error("it imports `{import}`, and nothing is granted for that")]
+    Ungranted { import: String, line: &'static str },
+    #[error("it has {grant}, and imports nothing of {interface}")]
+    Unused { grant: &'static str, interface: &'static str },
+}
+
+impl GrantFault {
+    /// What to do about it.
+    pub fn help(&self) -> String {
+        match self {
+            Self::Variable(MissingVariable(name)) => format!("set it: export {name}=…"),
+            Self::Backend(UnboundBackend(name)) => {
+                format!("write in the operator's configuration: [backend.{name}]")
+            }
+            Self::Secret(UnknownSecret(name)) => format!(
+                "write in the operator's configuration: secrets.{name} = \"${{VARIABLE}}\", \
+                 or {{ file = \"PATH\" }}"
+            ),
+            Self::Ungranted { line, .. } => format!("write: {line}"),
+            Self::Unused { grant, .. } => format!("remove {grant}"),
+        }
+    }
+}
+
+/// Grants that nothing is done with, and imports that would need one.
+///
+/// What every component of some toolchain imports (Python's and Go's: sockets, files, HTTP) is no
+/// fault: those who never call it need no grant. Stores are imported on purpose.
+fn unmatched(grants: &Grants, imports: &[String]) -> Vec<GrantFault> {
+    let imported = |prefix: &str| imports.iter().find(|import| import.starts_with(prefix)).cloned();
+    let mut faults = Vec::new();
+    let has_client =
+        imported("wasi:http/client@").or_else(|| imported("wasi:http/outgoing-handler@"));
+    for (is_granted, is_imported, grant, interface) in [
+        (!grants.http.is_empty(), has_client.is_some(), "grants.http", "wasi:http/client"),
+        (
+            grants.sockets != Sockets::default(),
+            imported("wasi:sockets/").is_some(),
+            "grants.sockets",
+            "wasi:sockets",
+        ),
+        (
+            !grants.keyvalue.is_empty(),
+            imported("wasi:keyvalue/").is_some(),
+            "grants.keyvalue",
+            "wasi:keyvalue",
+        ),
+        (!grants.sql.is_empty(), imported("dhow:sql/").is_some(), "grants.sql", "dhow:sql"),
+        (
+            !grants.config.is_empty() || !grants.secrets.is_empty(),
+            imported("wasi:config/").is_some(),
+            "grants.config or grants.secrets",
+            "wasi:config",
+        ),
+    ] {
+        if is_granted && !is_imported {
+            faults.push(GrantFault::Unused { grant, interface });
+        }
+    }
+    for (is_granted, prefix, line) in [
+        (
+            !grants.keyvalue.is_empty(),
+            "wasi:keyvalue/",
+            r#"grants.keyvalue = { default = "default" }"#,
+        ),
+        (!grants.sql.is_empty(), "dhow:sql/", r#"grants.sql = { default = "default" }"#),
+    ] {
+        if let Some(import) = imported(prefix).filter(|_| !is_granted) {
+            faults.push(GrantFault::Ungranted { import, line });
+        }
+    }
+    faults
 }
 
 /// The most entries that an instance can have in its table of host resources: streams, bodies,
@@ -60,29 +159,57 @@ const MAX_RANDOM_BYTES: u64 = 1 << 20;
 
 impl Capabilities {
     /// What guests write goes to `output`; variables that a manifest passes on are looked up in
-    /// `host_environment`.
+    /// `host_environment`; what a manifest names as a backend in `backends`.
     pub fn new(
         output: Arc<dyn GuestOutput>,
         host_environment: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+        backends: Backends,
     ) -> Self {
-        Self { tls: Arc::new(Tls::default()), output, host_environment: Box::new(host_environment) }
+        Self {
+            tls: Arc::new(Tls::default()),
+            output,
+            host_environment: Box::new(host_environment),
+            backends,
+        }
     }
 
-    /// Holds what the manifest grants `component` against what the host has.
+    /// Holds what the manifest grants `component` against what the host has, and against what the
+    /// component imports.
     ///
     /// # Errors
-    /// With every grant that can't be given.
+    /// With every grant that can't be given or that nothing is done with, and every import that
+    /// would need one.
     pub fn grant(
         &self,
         name: &Name,
         component: &Component,
-    ) -> Result<Granted, Vec<MissingVariable>> {
-        Ok(Granted {
-            component: name.clone(),
-            memory_limit: component.limits.memory.bytes(),
-            http: http_client::grant(name, &component.grants.http, &self.tls),
-            environment: environment::grant(&component.grants.env, &self.host_environment)?,
-        })
+        imports: &[String],
+    ) -> Result<Granted, Vec<GrantFault>> {
+        let grants = &component.grants;
+        let mut faults = unmatched(grants, imports);
+        let environment = environment::grant(&grants.env, &self.host_environment)
+            .map_err(|missing| faults.extend(missing.into_iter().map(GrantFault::from)));
+        let keyvalue = keyvalue::grant(name, &grants.keyvalue, &self.backends)
+            .map_err(|unbound| faults.extend(unbound.into_iter().map(GrantFault::from)));
+        let sql = sql::grant(name, &grants.sql, &self.backends.sql)
+            .map_err(|unbound| faults.extend(unbound.into_iter().map(GrantFault::from)));
+        let config = config::grant(&grants.config, &grants.secrets, &self.backends.secrets)
+            .map_err(|unknown| faults.extend(unknown.into_iter().map(GrantFault::from)));
+        match (environment, keyvalue, sql, config) {
+            (Ok(environment), Ok(keyvalue), Ok(sql), Ok(config)) if faults.is_empty() => {
+                Ok(Granted {
+                    component: name.clone(),
+                    memory_limit: component.limits.memory.bytes(),
+                    http: http_client::grant(name, &grants.http, &self.tls),
+                    environment,
+                    sockets: sockets::grant(name, &grants.sockets),
+                    keyvalue,
+                    sql,
+                    config,
+                })
+            }
+            _ => Err(faults),
+        }
     }
 
     /// Makes the state of one instance.
@@ -90,7 +217,15 @@ impl Capabilities {
         let mut wasi = WasiCtxBuilder::new();
         environment::open(&granted.environment, &mut wasi);
         stdio::open(&granted.component, &self.output, &mut wasi);
-        State::new(&mut wasi, Budget::new(granted.memory_limit), http_client::open(&granted.http))
+        let opened = Opened {
+            http_client: http_client::open(&granted.http),
+            sockets: sockets::open(&granted.sockets, &mut wasi),
+            keyvalue: keyvalue::open(&granted.keyvalue),
+            sql: sql::open(&granted.sql),
+            config: config::open(&granted.config),
+            log: logging::open(&granted.component, &self.output),
+        };
+        State::new(&mut wasi, Budget::new(granted.memory_limit), opened)
     }
 
     /// Makes the state of a command, which has the terminal and what is granted on the command
@@ -101,11 +236,16 @@ impl Capabilities {
     pub fn open_command(&self, grants: &CommandGrants) -> Result<State, OpenFolderError> {
         let mut wasi = WasiCtxBuilder::new();
         command::open(grants, &mut wasi)?;
-        Ok(State::new(
-            &mut wasi,
-            Budget::new(grants.memory_limit.bytes()),
-            http_client::open(&http_client::grant(&grants.name, &grants.http, &self.tls)),
-        ))
+        let name = &grants.name;
+        let opened = Opened {
+            http_client: http_client::open(&http_client::grant(name, &grants.http, &self.tls)),
+            sockets: sockets::open(&sockets::grant(name, &grants.sockets), &mut wasi),
+            keyvalue: keyvalue::nothing(name),
+            sql: sql::nothing(name),
+            config: config::nothing(),
+            log: logging::open(name, &self.output),
+        };
+        Ok(State::new(&mut wasi, Budget::new(grants.memory_limit.bytes()), opened))
     }
 }
 
@@ -118,7 +258,15 @@ impl Capabilities {
 pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi::p3::add_to_linker(linker)?;
-    http_client::link(linker)
+    http_client::link(linker)?;
+    // From here on some of what is there is replaced by our own.
+    linker.allow_shadowing(true);
+    sockets::link(linker)?;
+    linker.allow_shadowing(false);
+    keyvalue::link(linker)?;
+    sql::link(linker)?;
+    config::link(linker)?;
+    logging::link(linker)
 }
 
 /// The state of one instance.
@@ -127,22 +275,33 @@ pub struct State {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     http_client: http_client::Hooks,
+    sockets: sockets::Opened,
+    keyvalue: keyvalue::Granted,
+    sql: sql::Granted,
+    config: config::Granted,
+    log: logging::Log,
     budget: Budget,
 }
 
+/// What was opened for an instance.
+struct Opened {
+    http_client: http_client::Hooks,
+    sockets: sockets::Opened,
+    keyvalue: keyvalue::Granted,
+    sql: sql::Granted,
+    config: config::Granted,
+    log: logging::Log,
+}
+
 impl State {
-    fn new(wasi: &mut WasiCtxBuilder, budget: Budget, http_client: http_client::Hooks) -> Self {
+    fn new(wasi: &mut WasiCtxBuilder, budget: Budget, opened: Opened) -> Self {
+        let Opened { http_client, sockets, keyvalue, sql, config, log } = opened;
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(MAX_FIELDS);
-        Self {
-            table,
-            wasi: wasi.max_random_size(MAX_RANDOM_BYTES).build(),
-            http,
-            http_client,
-            budget,
-        }
+        let wasi = wasi.max_random_size(MAX_RANDOM_BYTES).build();
+        Self { table, wasi, http, http_client, sockets, keyvalue, sql, config, log, budget }
     }
 }
 

@@ -29,6 +29,20 @@ pub enum Stream {
     Stdout,
     /// Standard error.
     Stderr,
+    /// Messages by `wasi:logging`, each of one or several lines.
+    Log(LogLevel),
+}
+
+/// How much a message by `wasi:logging` matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the interface's own words")]
+pub enum LogLevel {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+    Critical,
 }
 
 pub(crate) fn open(component: &Name, output: &Arc<dyn GuestOutput>, wasi: &mut WasiCtxBuilder) {

@@ -6,13 +6,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dhow_manifest::{App, Name};
+use dhow_capabilities::Backends;
+use dhow_manifest::{App, Name, Operator};
 use dhow_package::{Artifact, ReadError};
 
-use crate::error::CliError;
+use crate::{error::CliError, folders};
 
 /// The name of the manifest in an app's folder.
 pub(crate) const MANIFEST: &str = "dhow.toml";
+
+/// The folder for an app's data while it is developed, beside its manifest.
+const DATA: &str = ".dhow";
 
 /// A checked app, and the folder that its paths are relative to.
 pub(crate) struct LocalApp {
@@ -64,6 +68,22 @@ impl LocalApp {
         }
         if errors.is_empty() { Ok(artifacts) } else { Err(errors) }
     }
+}
+
+/// What the operator's configuration in `config` says, and an embedded default in `folder` for all
+/// that it does not.
+pub(crate) fn backends(config: Option<&Path>, folder: &Path) -> Result<Backends, CliError> {
+    let operator = match config {
+        Some(path) => {
+            let file = path.display().to_string();
+            let text = fs::read_to_string(path)
+                .map_err(|error| CliError::failure(format!("{file} can't be read: {error}")))?;
+            Operator::parse(&file, &text)?
+        }
+        None => Operator::default(),
+    };
+    let data = folder.join(DATA);
+    Ok(Backends::new(&operator, Some(data), &folders::environment_variable)?)
 }
 
 fn folder_of(path: &Path) -> PathBuf {

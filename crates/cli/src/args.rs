@@ -4,7 +4,7 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use dhow_capabilities::FolderGrant;
-use dhow_manifest::{Environment, MemorySize, Origin};
+use dhow_manifest::{Endpoint, Environment, MemorySize, Origin};
 
 /// Serves WebAssembly components: sandboxed, with nothing but what you grant.
 #[derive(Debug, Parser)]
@@ -59,6 +59,10 @@ pub(crate) struct UpArgs {
     /// The most compiled code that the app may have.
     #[arg(long, value_name = "SIZE", default_value = "1GiB")]
     pub(crate) max_code: MemorySize,
+    /// What stands behind the names of backends: a dhow-server.toml. What it does not name, and
+    /// everything where there is none, is a file in .dhow/ beside the manifest.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Serve what is there, without building it first.
     #[arg(long)]
     pub(crate) no_build: bool,
@@ -76,6 +80,18 @@ pub(crate) struct RunArgs {
     /// Let it send HTTP requests to an origin: https://api.example.com.
     #[arg(long = "http", value_name = "ORIGIN", value_parser = Origin::parse)]
     pub(crate) http: Vec<Origin>,
+    /// Let it connect by TCP: db.example.com:5432, 10.0.0.0/8:5432, or * for any port.
+    #[arg(long, value_name = "ENDPOINT", value_parser = Endpoint::parse)]
+    pub(crate) tcp: Vec<Endpoint>,
+    /// Let it exchange UDP datagrams with others.
+    #[arg(long, value_name = "ENDPOINT", value_parser = Endpoint::parse)]
+    pub(crate) udp: Vec<Endpoint>,
+    /// Let it listen for TCP connections: 127.0.0.1:7000, or port 0 for any.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) tcp_listen: Vec<SocketAddr>,
+    /// Let it receive UDP datagrams from anybody, and answer them.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) udp_listen: Vec<SocketAddr>,
     /// The most memory it may use.
     #[arg(long, value_name = "SIZE", default_value = "4GiB")]
     pub(crate) memory: MemorySize,

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use dhow_capabilities::BackendError;
 use dhow_host::LinkFaults;
 use dhow_manifest::{Faults, Name};
 use dhow_package::ReadError;
@@ -72,6 +73,13 @@ impl From<Vec<(Name, ReadError)>> for CliError {
             what: format!("component `{name}`: {error}"),
             help: error.reason.help(&error.path),
         };
+        Self::Plain { messages: errors.into_iter().map(message).collect(), exit: FAILURE }
+    }
+}
+
+impl From<Vec<BackendError>> for CliError {
+    fn from(errors: Vec<BackendError>) -> Self {
+        let message = |error: BackendError| Message { what: error.to_string(), help: None };
         Self::Plain { messages: errors.into_iter().map(message).collect(), exit: FAILURE }
     }
 }

@@ -15,7 +15,7 @@ use std::{
 use annotate_snippets::{AnnotationKind, Group, Renderer, Snippet};
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
-use dhow_capabilities::{GuestOutput, Stream};
+use dhow_capabilities::{GuestOutput, LogLevel, Stream};
 use dhow_manifest::{Fault, Faults, Name};
 use tracing::{
     Level,
@@ -34,6 +34,7 @@ use crate::error::{CliError, Message};
 
 const BOLD: Style = Style::new().bold();
 const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARN: Style = AnsiColor::Yellow.on_default().bold();
 const HELP: Style = AnsiColor::Cyan.on_default().bold();
 const GUEST: Style = AnsiColor::Blue.on_default();
 const GUEST_ERROR: Style = AnsiColor::Yellow.on_default();
@@ -123,7 +124,7 @@ where
         let level = *event.metadata().level();
         let style = match level {
             Level::ERROR => ERROR,
-            Level::WARN => AnsiColor::Yellow.on_default().bold(),
+            Level::WARN => WARN,
             _ => Style::new(),
         };
         let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
@@ -279,7 +280,25 @@ fn print_line(Line { component, stream, text }: Line) {
         Stream::Stderr => {
             writeln!(anstream::stderr(), "{GUEST_ERROR}{component} |{GUEST_ERROR:#} {text}")
         }
+        Stream::Log(level) => {
+            let (style, name) = level_of(level);
+            writeln!(
+                anstream::stderr(),
+                "{GUEST}{component} |{GUEST:#} {style}{name:<5}{style:#} {text}"
+            )
+        }
     };
+}
+
+fn level_of(level: LogLevel) -> (Style, &'static str) {
+    match level {
+        LogLevel::Trace => (Style::new(), "TRACE"),
+        LogLevel::Debug => (Style::new(), "DEBUG"),
+        LogLevel::Info => (Style::new(), "INFO"),
+        LogLevel::Warn => (WARN, "WARN"),
+        LogLevel::Error => (ERROR, "ERROR"),
+        LogLevel::Critical => (ERROR, "CRITICAL"),
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::{path::Path, process::ExitCode, sync::Arc};
 
-use dhow_capabilities::{Capabilities, CommandGrants};
+use dhow_capabilities::{Backends, Capabilities, CommandGrants};
+use dhow_manifest::Sockets;
 use dhow_package::Artifact;
 use dhow_server::{HostSettings, Instances, Options};
 
@@ -14,8 +15,8 @@ pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let path = Path::new(args.command.first().map_or("", String::as_str));
     let artifact = Artifact::read(path)?;
     let name = component_name(path);
-    let capabilities =
-        Capabilities::new(Arc::new(PrefixedOutput::start()), folders::environment_variable);
+    let output = Arc::new(PrefixedOutput::start());
+    let capabilities = Capabilities::new(output, folders::environment_variable, Backends::none());
     let options = Options {
         code_cache: folders::code_cache(),
         instances: Instances::OnDemand,
@@ -30,6 +31,12 @@ pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         environment: args.environment,
         folders: args.folders,
         http: args.http,
+        sockets: Sockets {
+            tcp: args.tcp,
+            udp: args.udp,
+            tcp_listen: args.tcp_listen,
+            udp_listen: args.udp_listen,
+        },
         memory_limit: args.memory,
     };
     let exit =

@@ -3,7 +3,7 @@
 use std::{io, process::ExitCode, sync::Arc};
 
 use dhow_capabilities::Capabilities;
-use dhow_manifest::{App, Component, Grants, Instances as Lifetime, Limits, Name, Reuse};
+use dhow_manifest::{App, Component, Grants, Instances as Lifetime, Limits, Name, Reuse, Sockets};
 use dhow_server::{BindError, Drained, HostSettings, Instances, Options, Server};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    app::LocalApp,
+    app::{self, LocalApp},
     args::UpArgs,
     build, compile,
     error::CliError,
@@ -29,7 +29,8 @@ pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
     }
     let artifacts = local.artifacts()?;
     let output = Arc::new(PrefixedOutput::start());
-    let capabilities = Capabilities::new(output.clone(), folders::environment_variable);
+    let backends = app::backends(args.config.as_deref(), &local.folder)?;
+    let capabilities = Capabilities::new(output.clone(), folders::environment_variable, backends);
     let options = Options {
         code_cache: folders::code_cache(),
         instances: Instances::Pooled(args.instances),
@@ -154,6 +155,25 @@ fn print_component(name: &Name, Component { grants, limits, instances, .. }: &Co
 fn granted(grants: &Grants) -> Vec<String> {
     let mut lines: Vec<_> =
         grants.http.iter().map(|origin| format!("send requests to {origin}")).collect();
+    let Sockets { tcp, udp, tcp_listen, udp_listen } = &grants.sockets;
+    lines.extend(tcp.iter().map(|endpoint| format!("connect to {endpoint}")));
+    lines.extend(udp.iter().map(|endpoint| format!("exchange datagrams with {endpoint}")));
+    lines.extend(tcp_listen.iter().map(|address| format!("listen on {address}")));
+    lines.extend(udp_listen.iter().map(|address| format!("receive datagrams on {address}")));
+    lines.extend(
+        grants.keyvalue.iter().map(|(label, name)| format!("open the store {label}: {name}")),
+    );
+    lines.extend(
+        grants.sql.iter().map(|(label, name)| format!("open the database {label}: {name}")),
+    );
+    let keys: Vec<_> = grants.config.keys().map(String::as_str).collect();
+    if !keys.is_empty() {
+        lines.push(format!("read the configuration {}", keys.join(", ")));
+    }
+    let secrets: Vec<_> = grants.secrets.iter().map(Name::as_str).collect();
+    if !secrets.is_empty() {
+        lines.push(format!("read the secrets {}", secrets.join(", ")));
+    }
     let variables: Vec<_> =
         grants.env.fixed.keys().chain(&grants.env.inherited).map(String::as_str).collect();
     if !variables.is_empty() {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dhow_capabilities::{Granted, MissingVariable, is_served, nearest_served};
+use dhow_capabilities::{GrantFault, Granted, is_served, nearest_served};
 use dhow_engine::{Code, CompileError, HttpEntry, LinkError, Maker, Reuse};
 use dhow_manifest::{App, Component, Instances, Limits, Name};
 use dhow_package::Artifact;
@@ -87,13 +87,6 @@ impl Host {
         artifact: &Artifact,
     ) -> Result<(LinkedComponent, usize), Vec<LinkFault>> {
         let mut faults = Vec::new();
-        let granted =
-            self.capabilities.grant(name, component).map_err(|missing| {
-                faults.extend(missing.into_iter().map(|variable| LinkFault::MissingVariable {
-                    component: name.clone(),
-                    variable,
-                }));
-            });
         let reuse = match component.instances {
             Instances::Fresh => None,
             Instances::Reused(reuse) => {
@@ -104,9 +97,20 @@ impl Host {
         // What is built here is the user's own, and what is not may be anybody's.
         let maker = if component.build.is_some() { Maker::User } else { Maker::Anybody };
         let mut size = 0;
+        let mut granted = None;
         let entry = match self.load(name, artifact, maker) {
             Ok(code) => {
                 size = code.size();
+                let found = self.capabilities.grant(name, component, code.imports());
+                granted = found
+                    .map_err(|found| {
+                        faults.extend(
+                            found
+                                .into_iter()
+                                .map(|fault| LinkFault::Grant { component: name.clone(), fault }),
+                        );
+                    })
+                    .ok();
                 let entry = HttpEntry::new(&self.loader.engine, &self.loader.linker, &code, reuse);
                 entry_or_faults(name, &code, entry, |component, exports| LinkFault::NoHandler {
                     component,
@@ -117,7 +121,7 @@ impl Host {
         }
         .map_err(|found| faults.extend(found));
         match (granted, entry) {
-            (Ok(granted), Ok(entry)) => {
+            (Some(granted), Ok(entry)) => {
                 let code = self.loader.loaded(artifact, reuse, entry);
                 let (name, limits) = (name.clone(), component.limits);
                 Ok((LinkedComponent { name, code, granted, limits }, size))
@@ -200,8 +204,8 @@ pub enum LinkFault {
     NoHandler { component: Name, exports: Vec<String> },
     #[error("component `{component}` is no command: it exports {}", list(exports))]
     NoCommand { component: Name, exports: Vec<String> },
-    #[error("component `{component}`: {variable}")]
-    MissingVariable { component: Name, variable: MissingVariable },
+    #[error("component `{component}`: {fault}")]
+    Grant { component: Name, fault: GrantFault },
     #[error("the app's compiled code takes {code} bytes, and {budget} are allowed")]
     CodeBudget { code: u64, budget: u64 },
     #[error("the routes contradict each other: {0}")]
@@ -217,7 +221,8 @@ impl LinkFault {
             }
             Self::Unserved { nearest: None, .. } => Some(
                 "Dhow serves wasi:cli, clocks, filesystem, http, io, random and sockets, \
-                 in versions 0.2 and 0.3"
+                 in versions 0.2 and 0.3; wasi:config, keyvalue and logging; \
+                 and dhow:sql"
                     .to_owned(),
             ),
             Self::CodeBudget { code, .. } => {
@@ -245,9 +250,7 @@ impl LinkFault {
                     "needed is wasi:cli/run (world wasi:cli/command), of WASI 0.2 or 0.3".to_owned()
                 })
             }
-            Self::MissingVariable { variable, .. } => {
-                Some(format!("set it: export {}=…", variable.0))
-            }
+            Self::Grant { fault, .. } => Some(fault.help()),
             Self::Damaged { .. } => Some("build it again".to_owned()),
             Self::NoArtifact { .. } | Self::Mismatch { .. } | Self::Route(_) => None,
         }

@@ -2,11 +2,10 @@
 
 use std::{collections::BTreeMap, ops::Range, path::PathBuf};
 
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 use crate::{
-    Environment, Fault, Faults, Grants, Instances, Limits, Name, Origin, PathPattern, Route,
-    instances,
+    Fault, Faults, Grants, Instances, Limits, Name, PathPattern, Route, grants, instances,
     raw::{self, Table, Value},
 };
 
@@ -113,7 +112,7 @@ impl App {
     }
 }
 
-fn syntax_fault(error: &toml::de::Error) -> Fault {
+pub(crate) fn syntax_fault(error: &toml::de::Error) -> Fault {
     Fault::new(error.span().unwrap_or(0..0), format!("not TOML: {}", error.message()))
 }
 
@@ -221,7 +220,7 @@ fn read_component(name: &str, mut table: Table<'_>, faults: &mut Vec<Fault>) -> 
         .and_then(|value| {
             raw::table(value, "grants", r#"grants.http = ["https://api.example.com"]"#, faults)
         })
-        .map(|table| read_grants(table, faults));
+        .map(|table| grants::read(table, faults));
     let limits = table
         .get("limits")
         .and_then(|value| raw::table(value, "limits", r#"limits = { memory = "64MiB" }"#, faults))
@@ -297,70 +296,6 @@ fn read_build(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<Build> {
         folder,
         watch: watch.into_iter().map(|(pattern, _)| pattern.to_owned()).collect(),
     })
-}
-
-fn read_grants(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Grants {
-    let http = table
-        .get("http")
-        .map(|value| raw::strings(value, r#"grants.http = ["https://api.example.com"]"#, faults))
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|(text, span)| read_origin(text, span, faults))
-        .collect();
-    let env = table.get("env").map(|value| read_env(value, faults)).unwrap_or_default();
-    table.finish(faults);
-    Grants { http, env }
-}
-
-fn read_origin(text: &str, span: Range<usize>, faults: &mut Vec<Fault>) -> Option<Origin> {
-    Origin::parse(text)
-        .map_err(|error| {
-            let host = text.split_once("://").map_or(text, |(_, rest)| rest);
-            let host = host.split(['/', '?', '#']).next().unwrap_or_default();
-            let host = host.rsplit('@').next().unwrap_or_default();
-            let corrected = [format!("https://{host}"), "https://api.example.com".to_owned()]
-                .into_iter()
-                .find(|candidate| Origin::parse(candidate).is_ok())
-                .unwrap_or_default();
-            faults.push(
-                Fault::new(span, format!("`{text}` is no origin: {error}"))
-                    .help(format!("write: \"{corrected}\"")),
-            );
-        })
-        .ok()
-}
-
-const ENV_EXAMPLE: &str = r#"grants.env = { LOG = "info" }, or grants.env = ["LOG"] to pass it on"#;
-
-fn read_env(value: Value<'_>, faults: &mut Vec<Fault>) -> Environment {
-    let mut env = Environment::default();
-    match value.get_ref() {
-        DeValue::Table(table) => {
-            for (key, value) in table {
-                check_env_name(key.get_ref(), key.span(), faults);
-                if let Some(text) = raw::string(value, ENV_EXAMPLE, faults) {
-                    env.fixed.insert(key.get_ref().to_string(), text.to_owned());
-                }
-            }
-        }
-        DeValue::Array(_) => {
-            for (name, span) in raw::strings(value, ENV_EXAMPLE, faults) {
-                check_env_name(name, span, faults);
-                env.inherited.push(name.to_owned());
-            }
-        }
-        _ => faults.push(raw::wrong_type(value, "a table or an array", ENV_EXAMPLE)),
-    }
-    env
-}
-
-fn check_env_name(name: &str, span: Range<usize>, faults: &mut Vec<Fault>) {
-    if !Environment::is_name(name) {
-        faults.push(
-            Fault::new(span, format!("`{}` is no environment variable", name.escape_debug()))
-                .help("a name is not empty and holds no `=`"),
-        );
-    }
 }
 
 fn read_limits(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Limits {

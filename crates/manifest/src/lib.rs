@@ -1,4 +1,5 @@
-//! The app manifest, `dhow.toml`: from text to a checked [`App`].
+//! The app manifest, `dhow.toml`: from text to a checked [`App`]; and the operator's configuration,
+//! `dhow-server.toml`, to a checked [`Operator`].
 //!
 //! Everything here is pure: no files are opened, no environment is read, no time passes.
 //! [`App::parse`] either returns an app in which every name resolves, every limit is within
@@ -11,13 +12,18 @@ mod grants;
 mod instances;
 mod limits;
 mod name;
+mod operator;
 mod raw;
 mod route;
 
 pub use app::{App, Build, Component};
 pub use fault::{Fault, Faults, Position};
-pub use grants::{Environment, Grants, HostPattern, Origin, OriginError, Scheme};
+pub use grants::{
+    Endpoint, EndpointError, Environment, Grants, HostError, HostPattern, Origin, OriginError,
+    Peer, Scheme, Sockets,
+};
 pub use instances::{Instances, Reuse};
 pub use limits::{Limits, LimitsError, MemorySize};
 pub use name::{Name, NameError};
+pub use operator::{Backend, Hidden, KeyValueBackend, Operator, Secret, SqlBackend};
 pub use route::{PathPattern, PathPatternError, Route, Segment};

@@ -3,6 +3,7 @@
 use std::{
     env, fs,
     io::{Read, Write, stdin},
+    net::{TcpListener, UdpSocket},
     process::exit,
 };
 
@@ -19,6 +20,8 @@ fn main() {
         }
         ["read", path] => print(fs::read_to_string(path)),
         ["write", path, text] => print(fs::write(path, text).map(|()| "written".to_owned())),
+        ["udp-echo", address] => echo_datagram(address).unwrap_or_else(|error| fail(&error)),
+        ["tcp-echo", address] => echo_connection(address).unwrap_or_else(|error| fail(&error)),
         // The standard library passes on only whether it was 0.
         ["exit", code] => wasip2::cli::exit::exit_with_code(code.parse().unwrap()),
         ["trap"] => panic!("as asked"),
@@ -32,9 +35,30 @@ fn main() {
 fn print(result: std::io::Result<String>) {
     match result {
         Ok(text) => println!("{text}"),
-        Err(error) => {
-            eprintln!("{error}");
-            exit(1);
-        }
+        Err(error) => fail(&error),
     }
+}
+
+fn fail(error: &std::io::Error) {
+    eprintln!("{error}");
+    exit(1);
+}
+
+/// Says where it listens, and sends one datagram back.
+fn echo_datagram(address: &str) -> std::io::Result<()> {
+    let socket = UdpSocket::bind(address)?;
+    println!("listening on {}", socket.local_addr()?);
+    let mut buffer = [0; 1024];
+    let (length, from) = socket.recv_from(&mut buffer)?;
+    socket.send_to(&buffer[..length], from)?;
+    Ok(())
+}
+
+/// Says where it listens, and sends what one connection brings back.
+fn echo_connection(address: &str) -> std::io::Result<()> {
+    let listener = TcpListener::bind(address)?;
+    println!("listening on {}", listener.local_addr()?);
+    let (stream, _) = listener.accept()?;
+    std::io::copy(&mut &stream, &mut &stream)?;
+    Ok(())
 }

@@ -1,0 +1,142 @@
+//! What stands behind the names that manifests use, as the operator has bound them.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use dhow_manifest::{Name, Operator};
+use thiserror::Error;
+
+use crate::{
+    MissingVariable,
+    config::Secrets,
+    keyvalue::{self, RedisUrlError},
+    sql::{self, PostgresUrlError},
+    tls::Tls,
+};
+
+/// The backends of the process. Each is opened when it is first used.
+pub struct Backends {
+    pub(crate) keyvalue: keyvalue::Stores,
+    pub(crate) sql: sql::Databases,
+    pub(crate) secrets: Secrets,
+}
+
+impl Backends {
+    /// No backend at all.
+    pub fn none() -> Self {
+        Self {
+            keyvalue: keyvalue::Stores::new(BTreeMap::new(), None),
+            sql: sql::Databases::new(BTreeMap::new(), None),
+            secrets: Secrets::none(),
+        }
+    }
+
+    /// What `operator` has bound; and for every other name an embedded default in the folder
+    /// `data`, or nothing where there is none. `environment` gives the variables that the
+    /// configuration refers to.
+    ///
+    /// # Errors
+    /// With everything that is bound to what can't be.
+    pub fn new(
+        operator: &Operator,
+        data: Option<PathBuf>,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<BackendError>> {
+        let tls = Arc::new(Tls::default());
+        let (mut stores, mut databases) = (BTreeMap::new(), BTreeMap::new());
+        let mut errors = Vec::new();
+        for (name, backend) in &operator.backends {
+            let data = data.as_deref();
+            let mut error =
+                |fault| errors.push(BackendError { what: "backend", name: name.clone(), fault });
+            if let Some(keyvalue) = &backend.keyvalue {
+                match keyvalue::bind(name, keyvalue, data, &tls, environment) {
+                    Ok(store) => drop(stores.insert(name.clone(), store)),
+                    Err(fault) => error(fault),
+                }
+            }
+            if let Some(sql) = &backend.sql {
+                match sql::bind(name, sql, data, &tls, environment) {
+                    Ok(database) => drop(databases.insert(name.clone(), database)),
+                    Err(fault) => error(fault),
+                }
+            }
+        }
+        let mut secrets = Secrets::none();
+        for (name, secret) in &operator.secrets {
+            if let Err(fault) = secrets.bind(name, secret, environment) {
+                errors.push(BackendError { what: "secret", name: name.clone(), fault });
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Ok(Self {
+            keyvalue: keyvalue::Stores::new(stores, data.clone()),
+            sql: sql::Databases::new(databases, data),
+            secrets,
+        })
+    }
+}
+
+/// A backend or a secret of the operator's that can't be bound.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the {what} `{name}`: {fault}")]
+pub struct BackendError {
+    what: &'static str,
+    name: Name,
+    fault: BindFault,
+}
+
+/// Why a backend can't be bound.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum BindFault {
+    #[error("the environment variable `{}` is not set", .0.0)]
+    Variable(#[from] MissingVariable),
+    #[error("`${{` has no `}}`")]
+    OpenReference,
+    #[error(transparent)]
+    Redis(#[from] RedisUrlError),
+    #[error(transparent)]
+    Postgres(#[from] PostgresUrlError),
+    #[error("there is no data folder for it")]
+    NoFolder,
+}
+
+/// A name of a backend that nobody has bound.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("no backend is called `{0}`")]
+pub struct UnboundBackend(
+    /// The name.
+    pub Name,
+);
+
+/// `text` with each `${NAME}` replaced by that variable's value.
+pub(crate) fn expand(
+    text: &str,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<String, BindFault> {
+    let mut expanded = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let (name, after) = after.split_once('}').ok_or(BindFault::OpenReference)?;
+        expanded.push_str(before);
+        expanded.push_str(&environment(name).ok_or_else(|| MissingVariable(name.to_owned()))?);
+        rest = after;
+    }
+    expanded.push_str(rest);
+    Ok(expanded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_replaced() {
+        let environment = |name: &str| (name == "A").then(|| "1".to_owned());
+        assert_eq!(expand("x${A}y${A}", &environment), Ok("x1y1".to_owned()));
+        assert_eq!(expand("$A{}", &environment), Ok("$A{}".to_owned()));
+        assert_eq!(expand("${A", &environment), Err(BindFault::OpenReference));
+        assert_eq!(expand("${B}", &environment), Err(MissingVariable("B".to_owned()).into()));
+    }
+}

@@ -1,0 +1,130 @@
+//! Configuration and secrets: `wasi:config/store`.
+//!
+//! Values that stand in the manifest, and secrets, which the operator holds and the manifest names.
+
+use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
+
+use dhow_manifest::{Name, Secret};
+use thiserror::Error;
+use wasmtime::component::{HasData, Linker};
+
+use crate::{
+    State,
+    backends::{self, BindFault},
+};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit/config",
+        world: "imports",
+        imports: { default: trappable },
+    });
+}
+
+use bindings::wasi::config::store;
+
+/// The operator's secrets. What is in a file is read there each time, so that it can be replaced
+/// without a restart.
+pub(crate) struct Secrets(BTreeMap<Name, Value>);
+
+#[derive(Clone)]
+enum Value {
+    Text(String),
+    File(Name, PathBuf),
+}
+
+impl Secrets {
+    pub(crate) fn none() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    /// Adds the secret called `name`.
+    pub(crate) fn bind(
+        &mut self,
+        name: &Name,
+        secret: &Secret,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(), BindFault> {
+        let value = match secret {
+            Secret::Text(text) => Value::Text(backends::expand(text.expose(), environment)?),
+            Secret::File(path) => Value::File(name.clone(), path.clone()),
+        };
+        self.0.insert(name.clone(), value);
+        Ok(())
+    }
+}
+
+/// What one component can read, by key.
+#[derive(Clone)]
+pub(crate) struct Granted(Arc<BTreeMap<String, Value>>);
+
+pub(crate) fn grant<'a>(
+    config: &BTreeMap<String, String>,
+    names: impl IntoIterator<Item = &'a Name>,
+    secrets: &Secrets,
+) -> Result<Granted, Vec<UnknownSecret>> {
+    let fixed = config.iter().map(|(key, text)| (key.clone(), Value::Text(text.clone())));
+    let mut values: BTreeMap<_, _> = fixed.collect();
+    let mut unknown = Vec::new();
+    for name in names {
+        match secrets.0.get(name) {
+            Some(value) => drop(values.insert(name.to_string(), value.clone())),
+            None => unknown.push(UnknownSecret(name.clone())),
+        }
+    }
+    if unknown.is_empty() { Ok(Granted(Arc::new(values))) } else { Err(unknown) }
+}
+
+/// Nothing to read.
+pub(crate) fn nothing() -> Granted {
+    Granted(Arc::default())
+}
+
+pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    store::add_to_linker::<State, Config>(linker, |state| &mut state.config)
+}
+
+pub(crate) fn open(granted: &Granted) -> Granted {
+    granted.clone()
+}
+
+/// A secret that a component is granted, and the operator does not have.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("no secret is called `{0}`")]
+pub struct UnknownSecret(
+    /// Its name.
+    pub Name,
+);
+
+struct Config;
+
+impl HasData for Config {
+    type Data<'a> = &'a mut Granted;
+}
+
+impl Value {
+    fn read(&self) -> Result<String, store::Error> {
+        match self {
+            Self::Text(text) => Ok(text.clone()),
+            Self::File(name, path) => match fs::read_to_string(path) {
+                // Editors and `echo` end a line that nobody means.
+                Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
+                Err(error) => {
+                    let path = path.display();
+                    tracing::error!("the secret `{name}` can't be read from {path}: {error}");
+                    Err(store::Error::Io(format!("the secret `{name}` can't be read")))
+                }
+            },
+        }
+    }
+}
+
+impl store::Host for &mut Granted {
+    fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<String>, store::Error>> {
+        Ok(self.0.get(&key).map(Value::read).transpose())
+    }
+
+    fn get_all(&mut self) -> wasmtime::Result<Result<Vec<(String, String)>, store::Error>> {
+        Ok(self.0.iter().map(|(key, value)| Ok((key.clone(), value.read()?))).collect())
+    }
+}

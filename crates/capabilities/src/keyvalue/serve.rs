@@ -1,0 +1,329 @@
+//! What both drafts of `wasi:keyvalue` do for a guest: open what is granted, keep to the limits,
+//! call the store.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+use wasmtime::component::{HasData, Resource, ResourceTable};
+
+use super::{
+    Granted,
+    store::{Keys, Store, StoreError},
+};
+use crate::State;
+
+/// The longest key, in bytes: as for objects in S3.
+const MAX_KEY: usize = 1 << 10;
+/// The largest value.
+const MAX_VALUE: usize = 8 << 20;
+/// The most keys of one call, and the most bytes of all their values: the host keeps them until
+/// the guest has them.
+const MAX_BATCH: usize = 1_000;
+const MAX_BATCH_BYTES: usize = 32 << 20;
+
+/// An open store.
+#[expect(unreachable_pub, reason = "the bindings re-export it")]
+pub struct Bucket {
+    store: Arc<dyn Store>,
+}
+
+/// A value that was read in order to be replaced.
+#[expect(unreachable_pub, reason = "the bindings re-export it")]
+pub struct Cas {
+    store: Arc<dyn Store>,
+    key: String,
+    value: Option<Vec<u8>>,
+}
+
+/// What the interfaces are implemented for.
+pub(super) struct KeyValue;
+
+impl HasData for KeyValue {
+    type Data<'a> = View<'a>;
+}
+
+/// An instance's stores and its table of resources.
+pub(super) struct View<'a> {
+    granted: &'a Granted,
+    pub(super) table: &'a mut ResourceTable,
+}
+
+pub(super) fn view(state: &mut State) -> View<'_> {
+    // Of two fields at once.
+    let State { keyvalue, table, .. } = state;
+    View { granted: keyvalue, table }
+}
+
+/// What the guest is told.
+#[derive(Debug, Error)]
+pub(super) enum Failure {
+    #[error("not granted")]
+    Denied,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("a key is at most {MAX_KEY} bytes long")]
+    Key,
+    #[error("a value is at most {MAX_VALUE} bytes long")]
+    Value,
+    #[error("a call is for at most {MAX_BATCH} keys and {MAX_BATCH_BYTES} bytes of values")]
+    Batch,
+    #[error("the store has more keys than this version of the interface can list")]
+    Keys,
+}
+
+pub(super) type Served<T> = Result<T, Failure>;
+
+impl View<'_> {
+    pub(super) fn open(&mut self, label: &str) -> wasmtime::Result<Served<Resource<Bucket>>> {
+        let labels = &self.granted.0;
+        let Some(store) = labels.stores.get(label) else {
+            let component = &labels.component;
+            tracing::warn!(
+                %component,
+                "denied: the key-value store `{label}`; to allow it: \
+                 grants.keyvalue = {{ {label} = \"default\" }}"
+            );
+            return Ok(Err(Failure::Denied));
+        };
+        Ok(Ok(self.table.push(Bucket { store: store.clone() })?))
+    }
+
+    pub(super) fn store(&self, bucket: &Resource<Bucket>) -> wasmtime::Result<Arc<dyn Store>> {
+        Ok(self.table.get(bucket)?.store.clone())
+    }
+
+    pub(super) async fn read_for_swap(
+        &mut self,
+        bucket: &Resource<Bucket>,
+        key: String,
+    ) -> wasmtime::Result<Served<Resource<Cas>>> {
+        let store = self.store(bucket)?;
+        let value = match get(&*store, key.clone()).await {
+            Ok(value) => value,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        Ok(Ok(self.table.push(Cas { store, key, value })?))
+    }
+
+    /// Swaps, or gives a new handle with the value that is there instead.
+    pub(super) async fn swap(
+        &mut self,
+        cas: Resource<Cas>,
+        value: Vec<u8>,
+    ) -> wasmtime::Result<Served<Result<(), Resource<Cas>>>> {
+        let Cas { store, key, value: expected } = self.table.delete(cas)?;
+        if value.len() > MAX_VALUE {
+            return Ok(Err(Failure::Value));
+        }
+        let swapped = match store.swap(key.clone(), expected, value).await {
+            Ok(swapped) => swapped,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        if swapped {
+            return Ok(Ok(Ok(())));
+        }
+        match get(&*store, key.clone()).await {
+            Ok(value) => Ok(Ok(Err(self.table.push(Cas { store, key, value })?))),
+            Err(failure) => Ok(Err(failure)),
+        }
+    }
+}
+
+impl Cas {
+    pub(super) fn value(&self) -> Option<&Vec<u8>> {
+        self.value.as_ref()
+    }
+}
+
+pub(super) async fn get(store: &dyn Store, key: String) -> Served<Option<Vec<u8>>> {
+    check_key(&key)?;
+    Ok(store.get(vec![key]).await?.pop().flatten())
+}
+
+pub(super) async fn set(store: &dyn Store, entries: Vec<(String, Vec<u8>)>) -> Served<()> {
+    check_batch(entries.iter().map(|(key, _)| key))?;
+    if entries.iter().any(|(_, value)| value.len() > MAX_VALUE) {
+        return Err(Failure::Value);
+    }
+    if entries.iter().map(|(_, value)| value.len()).sum::<usize>() > MAX_BATCH_BYTES {
+        return Err(Failure::Batch);
+    }
+    Ok(store.set(entries).await?)
+}
+
+pub(super) async fn delete(store: &dyn Store, keys: Vec<String>) -> Served<()> {
+    check_batch(keys.iter())?;
+    Ok(store.delete(keys).await?)
+}
+
+pub(super) async fn exists(store: &dyn Store, key: String) -> Served<bool> {
+    check_key(&key)?;
+    Ok(store.exists(key).await?)
+}
+
+/// The keys that are there, with their values.
+pub(super) async fn get_many(
+    store: &dyn Store,
+    keys: Vec<String>,
+) -> Served<Vec<Option<(String, Vec<u8>)>>> {
+    check_batch(keys.iter())?;
+    let values = store.get(keys.clone()).await?;
+    if values.iter().flatten().map(Vec::len).sum::<usize>() > MAX_BATCH_BYTES {
+        return Err(Failure::Batch);
+    }
+    Ok(keys.into_iter().zip(values).map(|(key, value)| Some((key, value?))).collect())
+}
+
+pub(super) async fn increment(store: &dyn Store, key: String, delta: i64) -> Served<i64> {
+    check_key(&key)?;
+    Ok(store.increment(key, delta).await?)
+}
+
+pub(super) async fn keys(store: &dyn Store, cursor: Option<String>) -> Served<Keys> {
+    Ok(store.keys(cursor).await?)
+}
+
+/// All keys, where they are not too many: for the draft whose cursor is a number, which only
+/// Redis has.
+pub(super) async fn all_keys(store: &dyn Store) -> Served<Vec<String>> {
+    let mut found = Vec::new();
+    let mut cursor = None;
+    loop {
+        let Keys { keys, next } = store.keys(cursor).await?;
+        found.extend(keys);
+        if found.len() > MAX_BATCH * 10 {
+            return Err(Failure::Keys);
+        }
+        match next {
+            Some(next) => cursor = Some(next),
+            None => return Ok(found),
+        }
+    }
+}
+
+fn check_key(key: &str) -> Served<()> {
+    if key.len() > MAX_KEY { Err(Failure::Key) } else { Ok(()) }
+}
+
+fn check_batch<'a>(mut keys: impl ExactSizeIterator<Item = &'a String>) -> Served<()> {
+    if keys.len() > MAX_BATCH {
+        return Err(Failure::Batch);
+    }
+    keys.try_for_each(|key| check_key(key))
+}
+
+/// Implements what both drafts have in common, for the bindings in `$bindings`.
+macro_rules! serve_common {
+    ($bindings:ident) => {
+        use wasmtime::component::{Linker, Resource};
+        use $bindings::wasi::keyvalue::{atomics, batch, store};
+
+        use super::serve::{self, Bucket, Failure, KeyValue, Served, View, view};
+        use crate::State;
+
+        impl From<Failure> for store::Error {
+            fn from(failure: Failure) -> Self {
+                match failure {
+                    Failure::Denied => Self::AccessDenied,
+                    other => Self::Other(other.to_string()),
+                }
+            }
+        }
+
+        /// What the guest gets.
+        fn answer<T>(served: Served<T>) -> wasmtime::Result<Result<T, store::Error>> {
+            Ok(served.map_err(store::Error::from))
+        }
+
+        pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+            store::add_to_linker::<State, KeyValue>(linker, view)?;
+            atomics::add_to_linker::<State, KeyValue>(linker, view)?;
+            batch::add_to_linker::<State, KeyValue>(linker, view)
+        }
+
+        impl store::Host for View<'_> {
+            async fn open(
+                &mut self,
+                label: String,
+            ) -> wasmtime::Result<Result<Resource<Bucket>, store::Error>> {
+                answer(View::open(self, &label)?)
+            }
+        }
+
+        impl store::HostBucket for View<'_> {
+            async fn get(
+                &mut self,
+                bucket: Resource<Bucket>,
+                key: String,
+            ) -> wasmtime::Result<Result<Option<Vec<u8>>, store::Error>> {
+                answer(serve::get(&*self.store(&bucket)?, key).await)
+            }
+
+            async fn set(
+                &mut self,
+                bucket: Resource<Bucket>,
+                key: String,
+                value: Vec<u8>,
+            ) -> wasmtime::Result<Result<(), store::Error>> {
+                answer(serve::set(&*self.store(&bucket)?, vec![(key, value)]).await)
+            }
+
+            async fn delete(
+                &mut self,
+                bucket: Resource<Bucket>,
+                key: String,
+            ) -> wasmtime::Result<Result<(), store::Error>> {
+                answer(serve::delete(&*self.store(&bucket)?, vec![key]).await)
+            }
+
+            async fn exists(
+                &mut self,
+                bucket: Resource<Bucket>,
+                key: String,
+            ) -> wasmtime::Result<Result<bool, store::Error>> {
+                answer(serve::exists(&*self.store(&bucket)?, key).await)
+            }
+
+            async fn list_keys(
+                &mut self,
+                bucket: Resource<Bucket>,
+                cursor: Option<Cursor>,
+            ) -> wasmtime::Result<Result<store::KeyResponse, store::Error>> {
+                answer(list_keys(&*self.store(&bucket)?, cursor).await)
+            }
+
+            async fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
+                self.table.delete(bucket)?;
+                Ok(())
+            }
+        }
+
+        impl batch::Host for View<'_> {
+            async fn get_many(
+                &mut self,
+                bucket: Resource<Bucket>,
+                keys: Vec<String>,
+            ) -> wasmtime::Result<Result<Vec<Option<(String, Vec<u8>)>>, store::Error>> {
+                answer(serve::get_many(&*self.store(&bucket)?, keys).await)
+            }
+
+            async fn set_many(
+                &mut self,
+                bucket: Resource<Bucket>,
+                entries: Vec<(String, Vec<u8>)>,
+            ) -> wasmtime::Result<Result<(), store::Error>> {
+                answer(serve::set(&*self.store(&bucket)?, entries).await)
+            }
+
+            async fn delete_many(
+                &mut self,
+                bucket: Resource<Bucket>,
+                keys: Vec<String>,
+            ) -> wasmtime::Result<Result<(), store::Error>> {
+                answer(serve::delete(&*self.store(&bucket)?, keys).await)
+            }
+        }
+    };
+}
+
+pub(super) use serve_common;

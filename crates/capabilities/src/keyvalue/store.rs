@@ -1,0 +1,75 @@
+//! A key-value store, whatever stands behind it.
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+/// Keys with text and values of bytes. Each method is one atomic step.
+#[async_trait]
+pub(crate) trait Store: Send + Sync {
+    /// The value of each key, in the order of `keys`.
+    async fn get(&self, keys: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
+
+    /// Sets each key to its value; none where that fails.
+    async fn set(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), StoreError>;
+
+    /// Removes the keys that are there.
+    async fn delete(&self, keys: Vec<String>) -> Result<(), StoreError>;
+
+    /// Whether `key` is there.
+    async fn exists(&self, key: String) -> Result<bool, StoreError>;
+
+    /// Some of the keys, and where to go on; from the beginning where `cursor` is none. A key that
+    /// is there all the while is given at least once.
+    async fn keys(&self, cursor: Option<String>) -> Result<Keys, StoreError>;
+
+    /// Adds `delta` to the number that `key` has, 0 where it is not there. Numbers are kept as
+    /// decimal text, as Redis does, so that they read the same from each kind of store.
+    async fn increment(&self, key: String, delta: i64) -> Result<i64, StoreError>;
+
+    /// Sets `key` to `value` if it still has the value `expected`; whether it did.
+    async fn swap(
+        &self,
+        key: String,
+        expected: Option<Vec<u8>>,
+        value: Vec<u8>,
+    ) -> Result<bool, StoreError>;
+}
+
+/// Some of a store's keys.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    pub(crate) keys: Vec<String>,
+    /// Where the next ones begin; none where these are the last.
+    pub(crate) next: Option<String>,
+}
+
+/// As many keys as are listed at a time.
+pub(crate) const KEYS_AT_A_TIME: usize = 1_000;
+
+/// What a store can't do. The text goes to the guest: it names no address and no secret.
+#[derive(Debug, Clone, Error)]
+pub(crate) enum StoreError {
+    #[error("the value is not a number")]
+    NotANumber,
+    #[error("the number would not fit 64 bits")]
+    Overflow,
+    #[error("the cursor is not one of this store's")]
+    Cursor,
+    /// Why is in the log.
+    #[error("the store can't be reached")]
+    Unreachable,
+    #[error("the store failed: {0}")]
+    Failed(String),
+}
+
+/// The number that a value holds, with `delta` added.
+pub(super) fn add(value: Option<&[u8]>, delta: i64) -> Result<i64, StoreError> {
+    let number = match value {
+        Some(text) => std::str::from_utf8(text)
+            .ok()
+            .and_then(|text| text.parse::<i64>().ok())
+            .ok_or(StoreError::NotANumber)?,
+        None => 0,
+    };
+    number.checked_add(delta).ok_or(StoreError::Overflow)
+}

@@ -1,0 +1,198 @@
+//! Name lookup: `wasi:sockets/ip-name-lookup`, for the names that are granted.
+
+use std::{
+    future::Future,
+    net::IpAddr,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    vec,
+};
+
+use url::Host;
+use wasmtime::{
+    StoreContextMut,
+    component::{Accessor, HasData, Linker, Resource, ResourceType},
+};
+use wasmtime_wasi::{
+    WasiView as _,
+    p2::{
+        DynPollable, Pollable,
+        bindings::sockets::network::{ErrorCode as P2ErrorCode, IpAddress as P2IpAddress, Network},
+        subscribe,
+    },
+    p3::bindings::sockets::{
+        ip_name_lookup::{self, ErrorCode},
+        types::IpAddress,
+    },
+};
+
+use super::Opened;
+use crate::{
+    State,
+    egress::{self, EgressError},
+};
+
+const P2: &str = "wasi:sockets/ip-name-lookup@0.2.12";
+
+pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    ip_name_lookup::add_to_linker::<State, Lookup>(linker, |state| &mut state.sockets)?;
+    let mut p2 = linker.instance(P2)?;
+    p2.resource("resolve-address-stream", ResourceType::host::<Addresses>(), |mut store, rep| {
+        store.data_mut().ctx().table.delete(Resource::<Addresses>::new_own(rep))?;
+        Ok(())
+    })?;
+    p2.func_wrap("resolve-addresses", resolve_addresses)?;
+    p2.func_wrap("[method]resolve-address-stream.resolve-next-address", resolve_next_address)?;
+    p2.func_wrap("[method]resolve-address-stream.subscribe", subscribe_addresses)
+}
+
+/// A lookup by one instance.
+type Resolving = Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, LookupError>> + Send>>;
+
+/// Why a guest gets no address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LookupError {
+    NotGranted,
+    NoName,
+    NotFound,
+}
+
+impl Opened {
+    /// The addresses of `name`: an address as it is; a name if it is granted. What it leads to may
+    /// be connected to from then on.
+    fn resolve(&self, name: &str) -> Resolving {
+        let found = match parse(name) {
+            Some(Host::Ipv4(address)) => Ok(vec![address.into()]),
+            Some(Host::Ipv6(address)) => Ok(vec![address.into()]),
+            Some(Host::Domain(name)) => {
+                if self.endpoints_of(&name).next().is_some() {
+                    return Box::pin(self.clone().resolve_granted(name));
+                }
+                self.deny("tcp", format_args!("{name}:5432"));
+                Err(LookupError::NotGranted)
+            }
+            None => Err(LookupError::NoName),
+        };
+        Box::pin(std::future::ready(found))
+    }
+
+    async fn resolve_granted(self, name: String) -> Result<Vec<IpAddr>, LookupError> {
+        let addresses = egress::addresses(&name).await.map_err(|error| match error {
+            EgressError::NotPublic(address) => {
+                let component = &self.policy.component;
+                tracing::warn!(
+                    %component,
+                    "denied: the name {name} leads to {address}, which is not public; to allow it, \
+                     grant the address itself"
+                );
+                LookupError::NotGranted
+            }
+            EgressError::NotFound | EgressError::Connect(_) => LookupError::NotFound,
+        })?;
+        self.found(&name, &addresses);
+        Ok(addresses)
+    }
+}
+
+/// A name as DNS has it, or an address in any of its spellings (WHATWG URL, "host parsing").
+fn parse(name: &str) -> Option<Host> {
+    let v6 = || name.parse().ok().map(Host::Ipv6);
+    Host::parse(name).ok().or_else(v6)
+}
+
+impl From<LookupError> for ErrorCode {
+    fn from(error: LookupError) -> Self {
+        match error {
+            LookupError::NotGranted => Self::AccessDenied,
+            LookupError::NoName => Self::InvalidArgument,
+            LookupError::NotFound => Self::NameUnresolvable,
+        }
+    }
+}
+
+impl From<LookupError> for P2ErrorCode {
+    fn from(error: LookupError) -> Self {
+        match error {
+            LookupError::NotGranted => Self::AccessDenied,
+            LookupError::NoName => Self::InvalidArgument,
+            LookupError::NotFound => Self::NameUnresolvable,
+        }
+    }
+}
+
+/// What the interface of 0.3 is implemented for.
+struct Lookup;
+
+impl HasData for Lookup {
+    type Data<'a> = &'a mut Opened;
+}
+
+impl ip_name_lookup::Host for &mut Opened {}
+
+impl<T> ip_name_lookup::HostWithStore<T> for Lookup {
+    async fn resolve_addresses(
+        store: &Accessor<T, Self>,
+        name: String,
+    ) -> wasmtime::Result<Result<Vec<IpAddress>, ErrorCode>> {
+        let resolving = store.with(|mut store| store.get().resolve(&name));
+        Ok(match resolving.await {
+            Ok(addresses) => Ok(addresses.into_iter().map(IpAddress::from).collect()),
+            Err(error) => Err(error.into()),
+        })
+    }
+}
+
+/// The `resolve-address-stream` of 0.2.
+enum Addresses {
+    Resolving(Resolving),
+    Resolved(Result<vec::IntoIter<IpAddr>, LookupError>),
+}
+
+impl Addresses {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Self::Resolving(resolving) = self {
+            let Poll::Ready(result) = resolving.as_mut().poll(context) else {
+                return Poll::Pending;
+            };
+            *self = Self::Resolved(result.map(Vec::into_iter));
+        }
+        Poll::Ready(())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Addresses {
+    async fn ready(&mut self) {
+        std::future::poll_fn(|context| self.poll(context)).await;
+    }
+}
+
+fn resolve_addresses(
+    mut store: StoreContextMut<'_, State>,
+    (network, name): (Resource<Network>, String),
+) -> wasmtime::Result<(Result<Resource<Addresses>, P2ErrorCode>,)> {
+    let state = store.data_mut();
+    state.ctx().table.get(&network)?;
+    let addresses = Addresses::Resolving(state.sockets.resolve(&name));
+    Ok((Ok(state.ctx().table.push(addresses)?),))
+}
+
+fn resolve_next_address(
+    mut store: StoreContextMut<'_, State>,
+    (stream,): (Resource<Addresses>,),
+) -> wasmtime::Result<(Result<Option<P2IpAddress>, P2ErrorCode>,)> {
+    let addresses = store.data_mut().ctx().table.get_mut(&stream)?;
+    let _ = addresses.poll(&mut Context::from_waker(Waker::noop()));
+    Ok((match addresses {
+        Addresses::Resolving(_) => Err(P2ErrorCode::WouldBlock),
+        Addresses::Resolved(Ok(addresses)) => Ok(addresses.next().map(P2IpAddress::from)),
+        Addresses::Resolved(Err(error)) => Err((*error).into()),
+    },))
+}
+
+fn subscribe_addresses(
+    mut store: StoreContextMut<'_, State>,
+    (stream,): (Resource<Addresses>,),
+) -> wasmtime::Result<(Resource<DynPollable>,)> {
+    Ok((subscribe(store.data_mut().ctx().table, stream)?,))
+}

@@ -1,0 +1,85 @@
+//! What every kind of database does.
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+pub(super) use super::bindings::dhow::sql::types::{
+    Column, DatabaseError, Date, Error, Instant, ParameterCount, Time, Timestamp, Value,
+};
+
+/// One row's values, in the order of the columns.
+pub(super) type Row = Vec<Value>;
+
+/// A database that components can be granted: its connections are shared by all requests.
+#[async_trait]
+pub(crate) trait Database: Send + Sync {
+    /// A connection to it for one caller; waits while all are in use.
+    async fn session(&self) -> Result<Box<dyn Session>, Error>;
+}
+
+/// A connection, for one caller. What it has begun and not ended is undone when it is dropped.
+#[async_trait]
+pub(crate) trait Session: Send {
+    /// Runs a statement: how many rows it has changed.
+    async fn execute(&mut self, statement: String, parameters: Vec<Value>) -> Result<u64, Error>;
+
+    /// Runs a statement that gives rows, which have to be read before the next statement.
+    async fn query(&mut self, statement: String, parameters: Vec<Value>) -> Result<Query, Error>;
+
+    /// Begins a transaction, or ends it.
+    async fn control(&mut self, control: Control) -> Result<(), Error>;
+}
+
+/// What happens to a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Control {
+    Begin,
+    Commit,
+    Rollback,
+}
+
+/// The answer to a query.
+pub(crate) struct Query {
+    pub(super) columns: Vec<Column>,
+    /// Rows as they are read, several at a time; after an error there are no more.
+    pub(super) rows: BoxStream<'static, Result<Vec<Row>, Error>>,
+}
+
+/// As many rows are given at a time, or fewer of more bytes than this.
+pub(super) const ROWS_AT_A_TIME: usize = 128;
+pub(super) const BYTES_AT_A_TIME: usize = 64 << 10;
+/// As many batches wait for their reader.
+pub(super) const BATCHES: usize = 2;
+
+/// What a value takes of a batch, roughly.
+pub(super) fn size_of(value: &Value) -> usize {
+    16 + match value {
+        Value::Text(text) | Value::Decimal(text) | Value::Json(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        _ => 0,
+    }
+}
+
+/// Rows until there are enough for a batch.
+#[derive(Default)]
+pub(super) struct Batch {
+    rows: Vec<Row>,
+    bytes: usize,
+}
+
+impl Batch {
+    /// Adds a row, and gives all of them where they are enough.
+    pub(super) fn add(&mut self, row: Row) -> Option<Vec<Row>> {
+        self.bytes += row.iter().map(size_of).sum::<usize>();
+        self.rows.push(row);
+        if self.rows.len() < ROWS_AT_A_TIME && self.bytes < BYTES_AT_A_TIME {
+            return None;
+        }
+        Some(self.take())
+    }
+
+    pub(super) fn take(&mut self) -> Vec<Row> {
+        self.bytes = 0;
+        std::mem::take(&mut self.rows)
+    }
+}

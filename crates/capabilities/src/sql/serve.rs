@@ -1,0 +1,275 @@
+//! What `dhow:sql` does for a guest.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use futures_util::{StreamExt as _, stream::BoxStream};
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
+use wasmtime::{
+    StoreContextMut,
+    component::{
+        Accessor, Destination, FutureReader, HasData, Linker, Resource, ResourceTable,
+        StreamProducer, StreamReader, StreamResult, VecBuffer,
+    },
+};
+
+use super::{
+    Granted,
+    bindings::dhow::sql::{database as interface, types},
+    database::{Column, Control, Database, Error, Query, Row, Session, Value},
+};
+use crate::State;
+
+/// A database that was opened: each statement has a session of its own.
+#[expect(unreachable_pub, reason = "the bindings re-export it")]
+pub struct Connection {
+    database: Arc<dyn Database>,
+}
+
+/// A transaction: all of its statements are of one session.
+#[expect(unreachable_pub, reason = "the bindings re-export it")]
+pub struct Transaction {
+    session: Arc<Mutex<Box<dyn Session>>>,
+}
+
+/// What the interfaces are implemented for.
+pub(super) struct Sql;
+
+impl HasData for Sql {
+    type Data<'a> = View<'a>;
+}
+
+/// An instance's databases and its table of resources.
+pub(super) struct View<'a> {
+    granted: &'a Granted,
+    table: &'a mut ResourceTable,
+}
+
+fn view(state: &mut State) -> View<'_> {
+    let State { sql, table, .. } = state;
+    View { granted: sql, table }
+}
+
+pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    types::add_to_linker::<State, Sql>(linker, view)?;
+    interface::add_to_linker::<State, Sql>(linker, view)
+}
+
+impl types::Host for View<'_> {}
+impl interface::Host for View<'_> {}
+impl interface::HostConnection for View<'_> {}
+impl interface::HostTransaction for View<'_> {}
+
+type Served<T> = wasmtime::Result<Result<T, Error>>;
+type Rows = (Vec<Column>, StreamReader<Row>, FutureReader<Result<(), Error>>);
+
+impl<T: Send> interface::HostConnectionWithStore<T> for Sql {
+    async fn open(accessor: &Accessor<T, Self>, label: String) -> Served<Resource<Connection>> {
+        accessor.with(|mut store| {
+            let View { granted: Granted(labels), table } = store.get();
+            let Some(database) = labels.databases.get(&label) else {
+                let component = &labels.component;
+                tracing::warn!(
+                    %component,
+                    "denied: the database `{label}`; to allow it: \
+                     grants.sql = {{ {label} = \"default\" }}"
+                );
+                return Ok(Err(Error::AccessDenied));
+            };
+            Ok(Ok(table.push(Connection { database: database.clone() })?))
+        })
+    }
+
+    async fn execute(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        statement: String,
+        parameters: Vec<Value>,
+    ) -> Served<u64> {
+        let database = database(accessor, &connection)?;
+        Ok(async { database.session().await?.execute(statement, parameters).await }.await)
+    }
+
+    async fn query(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        statement: String,
+        parameters: Vec<Value>,
+    ) -> Served<Rows> {
+        let database = database(accessor, &connection)?;
+        let queried = async {
+            let session = Arc::new(Mutex::new(database.session().await?));
+            query(session, statement, parameters).await
+        };
+        stream(accessor, queried.await)
+    }
+
+    async fn begin(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+    ) -> Served<Resource<Transaction>> {
+        let database = database(accessor, &connection)?;
+        let begun = async {
+            let mut session = database.session().await?;
+            session.control(Control::Begin).await?;
+            Ok::<_, Error>(session)
+        };
+        let session = match begun.await {
+            Ok(session) => Arc::new(Mutex::new(session)),
+            Err(error) => return Ok(Err(error)),
+        };
+        accessor.with(|mut store| Ok(Ok(store.get().table.push(Transaction { session })?)))
+    }
+
+    async fn drop(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+    ) -> wasmtime::Result<()> {
+        accessor.with(|mut store| store.get().table.delete(connection).map(drop))?;
+        Ok(())
+    }
+}
+
+impl<T: Send> interface::HostTransactionWithStore<T> for Sql {
+    async fn execute(
+        accessor: &Accessor<T, Self>,
+        transaction: Resource<Transaction>,
+        statement: String,
+        parameters: Vec<Value>,
+    ) -> Served<u64> {
+        let session = session(accessor, &transaction)?;
+        let Ok(mut session) = session.try_lock_owned() else { return Ok(Err(unread())) };
+        Ok(session.execute(statement, parameters).await)
+    }
+
+    async fn query(
+        accessor: &Accessor<T, Self>,
+        transaction: Resource<Transaction>,
+        statement: String,
+        parameters: Vec<Value>,
+    ) -> Served<Rows> {
+        let session = session(accessor, &transaction)?;
+        stream(accessor, query(session, statement, parameters).await)
+    }
+
+    async fn commit(accessor: &Accessor<T, Self>, this: Resource<Transaction>) -> Served<()> {
+        end(accessor, this, Control::Commit).await
+    }
+
+    async fn rollback(accessor: &Accessor<T, Self>, this: Resource<Transaction>) -> Served<()> {
+        end(accessor, this, Control::Rollback).await
+    }
+
+    async fn drop(
+        accessor: &Accessor<T, Self>,
+        transaction: Resource<Transaction>,
+    ) -> wasmtime::Result<()> {
+        accessor.with(|mut store| store.get().table.delete(transaction).map(drop))?;
+        Ok(())
+    }
+}
+
+fn database<T>(
+    accessor: &Accessor<T, Sql>,
+    connection: &Resource<Connection>,
+) -> wasmtime::Result<Arc<dyn Database>> {
+    accessor.with(|mut store| Ok(store.get().table.get(connection)?.database.clone()))
+}
+
+fn session<T>(
+    accessor: &Accessor<T, Sql>,
+    transaction: &Resource<Transaction>,
+) -> wasmtime::Result<Arc<Mutex<Box<dyn Session>>>> {
+    accessor.with(|mut store| Ok(store.get().table.get(transaction)?.session.clone()))
+}
+
+async fn end<T>(
+    accessor: &Accessor<T, Sql>,
+    transaction: Resource<Transaction>,
+    control: Control,
+) -> Served<()> {
+    let Transaction { session } =
+        accessor.with(|mut store| store.get().table.delete(transaction))?;
+    let Ok(mut session) = session.try_lock_owned() else { return Ok(Err(unread())) };
+    Ok(session.control(control).await)
+}
+
+/// Of one session, one statement at a time.
+fn unread() -> Error {
+    Error::Other("the rows of the query before have to be read, or dropped, first".to_owned())
+}
+
+/// A query under way: its session is in use until all rows are read, or nobody wants more.
+struct Reading {
+    columns: Vec<Column>,
+    rows: BoxStream<'static, Result<Vec<Row>, Error>>,
+    session: OwnedMutexGuard<Box<dyn Session>>,
+}
+
+async fn query(
+    session: Arc<Mutex<Box<dyn Session>>>,
+    statement: String,
+    parameters: Vec<Value>,
+) -> Result<Reading, Error> {
+    let mut session = session.try_lock_owned().map_err(|_| unread())?;
+    let Query { columns, rows } = session.query(statement, parameters).await?;
+    Ok(Reading { columns, rows, session })
+}
+
+/// Gives the guest the rows as a stream, and how it ends as a future.
+fn stream<T: Send>(accessor: &Accessor<T, Sql>, reading: Result<Reading, Error>) -> Served<Rows> {
+    let Reading { columns, rows, session } = match reading {
+        Ok(reading) => reading,
+        Err(error) => return Ok(Err(error)),
+    };
+    accessor.with(|mut store| {
+        let (end, ended) = oneshot::channel();
+        let producer = Producer { rows, end: Some(end), _session: session };
+        let rows = StreamReader::new(&mut store, producer)?;
+        let ended = FutureReader::new(&mut store, async move {
+            // Where the guest has dropped the rows, nothing went wrong.
+            Ok::<_, wasmtime::Error>(ended.await.unwrap_or(Ok(())))
+        })?;
+        Ok(Ok((columns, rows, ended)))
+    })
+}
+
+/// The rows of a query.
+struct Producer {
+    rows: BoxStream<'static, Result<Vec<Row>, Error>>,
+    end: Option<oneshot::Sender<Result<(), Error>>>,
+    _session: OwnedMutexGuard<Box<dyn Session>>,
+}
+
+impl<D> StreamProducer<D> for Producer {
+    type Item = Row;
+    type Buffer = VecBuffer<Row>;
+
+    fn poll_produce<'a>(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        _: StoreContextMut<'a, D>,
+        mut destination: Destination<'a, Self::Item, Self::Buffer>,
+        finish: bool,
+    ) -> Poll<wasmtime::Result<StreamResult>> {
+        let received = match self.rows.poll_next_unpin(context) {
+            Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
+            polled => ready!(polled),
+        };
+        let result = match received {
+            Some(Ok(rows)) => {
+                destination.set_buffer(rows.into());
+                return Poll::Ready(Ok(StreamResult::Completed));
+            }
+            Some(Err(error)) => Err(error),
+            None => Ok(()),
+        };
+        if let Some(end) = self.end.take() {
+            let _ = end.send(result);
+        }
+        Poll::Ready(Ok(StreamResult::Dropped))
+    }
+}

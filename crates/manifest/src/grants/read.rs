@@ -1,0 +1,208 @@
+//! The grants of a component, from the manifest's TOML.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    ops::Range,
+};
+
+use toml::de::DeValue;
+
+use super::{Endpoint, Environment, Grants, Origin, Sockets};
+use crate::{
+    Fault, Name,
+    raw::{self, Table, Value},
+};
+
+/// The grants of one component.
+pub(crate) fn read(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Grants {
+    let http = table
+        .get("http")
+        .map(|value| raw::strings(value, r#"grants.http = ["https://api.example.com"]"#, faults))
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|(text, span)| read_origin(text, span, faults))
+        .collect();
+    let env = table.get("env").map(|value| read_env(value, faults)).unwrap_or_default();
+    let sockets = table.get("sockets").map(|value| read_sockets(value, faults));
+    let keyvalue = table
+        .get("keyvalue")
+        .map(|value| read_labels(value, r#"grants.keyvalue = { sessions = "default" }"#, faults));
+    let sql = table
+        .get("sql")
+        .map(|value| read_labels(value, r#"grants.sql = { orders = "default" }"#, faults));
+    let config = table.get("config").map(|value| read_config(value, faults)).unwrap_or_default();
+    let secrets =
+        table.get("secrets").map(|value| read_secrets(value, &config, faults)).unwrap_or_default();
+    table.finish(faults);
+    Grants {
+        http,
+        env,
+        config,
+        secrets,
+        sockets: sockets.unwrap_or_default(),
+        keyvalue: keyvalue.unwrap_or_default(),
+        sql: sql.unwrap_or_default(),
+    }
+}
+
+fn read_origin(text: &str, span: Range<usize>, faults: &mut Vec<Fault>) -> Option<Origin> {
+    Origin::parse(text)
+        .map_err(|error| {
+            let host = text.split_once("://").map_or(text, |(_, rest)| rest);
+            let host = host.split(['/', '?', '#']).next().unwrap_or_default();
+            let host = host.rsplit('@').next().unwrap_or_default();
+            let corrected = [format!("https://{host}"), "https://api.example.com".to_owned()]
+                .into_iter()
+                .find(|candidate| Origin::parse(candidate).is_ok())
+                .unwrap_or_default();
+            faults.push(
+                Fault::new(span, format!("`{text}` is no origin: {error}"))
+                    .help(format!("write: \"{corrected}\"")),
+            );
+        })
+        .ok()
+}
+
+const ENV_EXAMPLE: &str = r#"grants.env = { LOG = "info" }, or grants.env = ["LOG"] to pass it on"#;
+
+fn read_env(value: Value<'_>, faults: &mut Vec<Fault>) -> Environment {
+    let mut env = Environment::default();
+    match value.get_ref() {
+        DeValue::Table(table) => {
+            for (key, value) in table {
+                check_env_name(key.get_ref(), key.span(), faults);
+                if let Some(text) = raw::string(value, ENV_EXAMPLE, faults) {
+                    env.fixed.insert(key.get_ref().to_string(), text.to_owned());
+                }
+            }
+        }
+        DeValue::Array(_) => {
+            for (name, span) in raw::strings(value, ENV_EXAMPLE, faults) {
+                check_env_name(name, span, faults);
+                env.inherited.push(name.to_owned());
+            }
+        }
+        _ => faults.push(raw::wrong_type(value, "a table or an array", ENV_EXAMPLE)),
+    }
+    env
+}
+
+fn check_env_name(name: &str, span: Range<usize>, faults: &mut Vec<Fault>) {
+    if !Environment::is_name(name) {
+        faults.push(
+            Fault::new(span, format!("`{}` is no environment variable", name.escape_debug()))
+                .help("a name is not empty and holds no `=`"),
+        );
+    }
+}
+
+const SOCKETS_EXAMPLE: &str = r#"grants.sockets = { tcp = ["db.example.com:5432"] }"#;
+
+fn read_sockets(value: Value<'_>, faults: &mut Vec<Fault>) -> Sockets {
+    let Some(mut table) = raw::table(value, "sockets", SOCKETS_EXAMPLE, faults) else {
+        return Sockets::default();
+    };
+    let sockets = Sockets {
+        tcp: each(&mut table, "tcp", faults, read_endpoint),
+        udp: each(&mut table, "udp", faults, read_endpoint),
+        tcp_listen: each(&mut table, "tcp-listen", faults, read_address),
+        udp_listen: each(&mut table, "udp-listen", faults, read_address),
+    };
+    table.finish(faults);
+    sockets
+}
+
+/// What `read` makes of each string of an array.
+fn each<T>(
+    table: &mut Table<'_>,
+    key: &'static str,
+    faults: &mut Vec<Fault>,
+    read: impl Fn(&str) -> Result<T, (String, &'static str)>,
+) -> Vec<T> {
+    let Some(value) = table.get(key) else { return Vec::new() };
+    let mut found = Vec::new();
+    for (text, span) in raw::strings(value, SOCKETS_EXAMPLE, faults) {
+        match read(text) {
+            Ok(value) => found.push(value),
+            Err((message, help)) => faults.push(
+                Fault::new(span, format!("`{text}`: {message}")).help(format!("write: {help}")),
+            ),
+        }
+    }
+    found
+}
+
+fn read_endpoint(text: &str) -> Result<Endpoint, (String, &'static str)> {
+    Endpoint::parse(text).map_err(|error| {
+        (error.to_string(), r#""db.example.com:5432", "10.0.0.0/8:5432" or "[::1]:*""#)
+    })
+}
+
+fn read_address(text: &str) -> Result<SocketAddr, (String, &'static str)> {
+    let error = "one listens on an address of this machine and a port";
+    text.parse().map_err(|_| (error.to_owned(), r#""127.0.0.1:7000", or "0.0.0.0:7000" for all"#))
+}
+
+/// A component's own labels, and what the operator calls what stands behind them.
+fn read_labels(
+    value: Value<'_>,
+    example: &'static str,
+    faults: &mut Vec<Fault>,
+) -> BTreeMap<String, Name> {
+    let Some(entries) = value.get_ref().as_table() else {
+        faults.push(raw::wrong_type(value, "a table", example));
+        return BTreeMap::new();
+    };
+    let mut labels = BTreeMap::new();
+    for (label, value) in entries {
+        let Some(text) = raw::string(value, example, faults) else { continue };
+        match Name::new(text) {
+            Ok(backend) => {
+                labels.insert(label.get_ref().to_string(), backend);
+            }
+            Err(error) => faults.push(
+                Fault::new(value.span(), format!("`{text}` is no name of a backend: {error}"))
+                    .help(format!("write: {example}")),
+            ),
+        }
+    }
+    labels
+}
+
+const CONFIG_EXAMPLE: &str = r#"grants.config = { greeting = "hello" }"#;
+
+fn read_config(value: Value<'_>, faults: &mut Vec<Fault>) -> BTreeMap<String, String> {
+    let Some(entries) = value.get_ref().as_table() else {
+        faults.push(raw::wrong_type(value, "a table", CONFIG_EXAMPLE));
+        return BTreeMap::new();
+    };
+    let entry = |(key, value): (&toml::Spanned<_>, Value<'_>)| {
+        let key: &std::borrow::Cow<'_, str> = key.get_ref();
+        Some((key.to_string(), raw::string(value, CONFIG_EXAMPLE, faults)?.to_owned()))
+    };
+    entries.iter().filter_map(entry).collect()
+}
+
+fn read_secrets(
+    value: Value<'_>,
+    config: &BTreeMap<String, String>,
+    faults: &mut Vec<Fault>,
+) -> BTreeSet<Name> {
+    const EXAMPLE: &str = r#"grants.secrets = ["jwt-key"]"#;
+    let mut secrets = BTreeSet::new();
+    for (text, span) in raw::strings(value, EXAMPLE, faults) {
+        match Name::new(text) {
+            Ok(_) if config.contains_key(text) => faults.push(
+                Fault::new(span, format!("`{text}` is a key of grants.config as well"))
+                    .help("a component reads both by their names: call one of them something else"),
+            ),
+            Ok(name) => drop(secrets.insert(name)),
+            Err(error) => faults.push(
+                Fault::new(span, format!("`{text}` is no name of a secret: {error}"))
+                    .help(format!("write: {EXAMPLE}")),
+            ),
+        }
+    }
+    secrets
+}

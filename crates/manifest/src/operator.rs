@@ -1,0 +1,236 @@
+//! The operator's side, `dhow-server.toml`: what stands behind the names that apps use.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use toml::de::DeTable;
+
+use crate::{
+    Fault, Faults, Name,
+    app::syntax_fault,
+    raw::{self, Table, Value},
+};
+
+/// The checked configuration of the operator.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Operator {
+    /// What the apps call by these names.
+    pub backends: BTreeMap<Name, Backend>,
+    /// The secrets that apps may be granted, by name.
+    pub secrets: BTreeMap<Name, Secret>,
+}
+
+/// Where a secret is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// In a text, in which `${NAME}` stands for a variable of the environment.
+    Text(Hidden),
+    /// In a file, which is read whenever the secret is: it can be replaced at any time.
+    File(PathBuf),
+}
+
+/// What stands behind one name, for each capability that it serves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Backend {
+    /// For key-value stores.
+    pub keyvalue: Option<KeyValueBackend>,
+    /// For SQL databases.
+    pub sql: Option<SqlBackend>,
+}
+
+/// What stands behind a SQL database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SqlBackend {
+    /// A file of SQLite's in the data folder.
+    Embedded,
+    /// A server of Postgres.
+    Postgres(Hidden),
+}
+
+/// What stands behind a key-value store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyValueBackend {
+    /// A file in the data folder.
+    Embedded,
+    /// The memory of the process: gone when it ends.
+    Memory,
+    /// A server of Redis or Valkey.
+    Redis(Hidden),
+}
+
+/// A text that is or may hold a secret, such as the URL of a server with its password: it is not
+/// shown. `${NAME}` in it stands for a variable of the environment.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hidden(String);
+
+impl Hidden {
+    /// The text as it was written, for whoever needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+const BACKEND_EXAMPLE: &str = "[backend.default]\nkeyvalue = \"redb\"";
+const KEYVALUE_EXAMPLE: &str =
+    r#"keyvalue = "redb", "memory" or "redis://:${REDIS_PASSWORD}@localhost:6379""#;
+
+impl Operator {
+    /// Checks the configuration `text`, which came from `file`.
+    ///
+    /// # Errors
+    /// With every fault that was found.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Faults> {
+        let (document, errors) = DeTable::parse_recoverable(text);
+        let mut faults: Vec<_> = errors.iter().map(syntax_fault).collect();
+        if faults.is_empty() {
+            let mut table = Table::new(document.get_ref(), 0..0, "the configuration");
+            let backends = table.get("backend").map(|value| read_backends(value, &mut faults));
+            let secrets = table.get("secrets").map(|value| read_secrets(value, &mut faults));
+            table.finish(&mut faults);
+            if faults.is_empty() {
+                return Ok(Self {
+                    backends: backends.unwrap_or_default(),
+                    secrets: secrets.unwrap_or_default(),
+                });
+            }
+        }
+        Err(Faults::new(file, text, faults))
+    }
+}
+
+fn read_backends(value: Value<'_>, faults: &mut Vec<Fault>) -> BTreeMap<Name, Backend> {
+    let mut backends = BTreeMap::new();
+    let Some(entries) = value.get_ref().as_table() else {
+        faults.push(raw::wrong_type(value, "a table", BACKEND_EXAMPLE));
+        return backends;
+    };
+    for (key, value) in entries {
+        let Some(mut table) = raw::table(value, "a backend", BACKEND_EXAMPLE, faults) else {
+            continue;
+        };
+        let keyvalue = table.get("keyvalue").and_then(|value| read_keyvalue(value, faults));
+        let sql = table.get("sql").and_then(|value| read_sql(value, faults));
+        table.finish(faults);
+        match Name::new(key.get_ref()) {
+            Ok(name) => {
+                backends.insert(name, Backend { keyvalue, sql });
+            }
+            Err(error) => faults.push(
+                Fault::new(key.span(), format!("`{}` is no name: {error}", key.get_ref()))
+                    .help(format!("write: {BACKEND_EXAMPLE}")),
+            ),
+        }
+    }
+    backends
+}
+
+const SECRETS_EXAMPLE: &str = r#"jwt-key = "${JWT_KEY}", or { file = "jwt.key" }"#;
+
+fn read_secrets(value: Value<'_>, faults: &mut Vec<Fault>) -> BTreeMap<Name, Secret> {
+    let mut secrets = BTreeMap::new();
+    let Some(entries) = value.get_ref().as_table() else {
+        faults.push(raw::wrong_type(value, "a table", SECRETS_EXAMPLE));
+        return secrets;
+    };
+    for (key, value) in entries {
+        let secret = read_secret(value, faults);
+        match Name::new(key.get_ref()) {
+            Ok(name) => {
+                secrets.extend(secret.map(|secret| (name, secret)));
+            }
+            Err(error) => faults.push(
+                Fault::new(key.span(), format!("`{}` is no name: {error}", key.get_ref()))
+                    .help(format!("write: {SECRETS_EXAMPLE}")),
+            ),
+        }
+    }
+    secrets
+}
+
+fn read_secret(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<Secret> {
+    if let Some(text) = value.get_ref().as_str() {
+        return Some(Secret::Text(Hidden(text.to_owned())));
+    }
+    let mut table = raw::table(value, "a secret", SECRETS_EXAMPLE, faults)?;
+    let file = table.get("file").and_then(|value| raw::string(value, SECRETS_EXAMPLE, faults));
+    table.finish(faults);
+    if file.is_none() {
+        faults.push(
+            Fault::new(value.span(), "the secret has no file")
+                .help(format!("write: {SECRETS_EXAMPLE}")),
+        );
+    }
+    file.map(|file| Secret::File(PathBuf::from(file)))
+}
+
+fn read_keyvalue(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<KeyValueBackend> {
+    match raw::string(value, KEYVALUE_EXAMPLE, faults)? {
+        "redb" => Some(KeyValueBackend::Embedded),
+        "memory" => Some(KeyValueBackend::Memory),
+        url if url.starts_with("redis://") || url.starts_with("rediss://") => {
+            Some(KeyValueBackend::Redis(Hidden(url.to_owned())))
+        }
+        _ => {
+            // What was written may hold a password.
+            faults.push(
+                Fault::new(value.span(), "no key-value store is called that")
+                    .help(format!("write: {KEYVALUE_EXAMPLE}")),
+            );
+            None
+        }
+    }
+}
+
+fn read_sql(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<SqlBackend> {
+    const EXAMPLE: &str = r#"sql = "sqlite" or "postgres://shop:${DB_PASSWORD}@localhost/shop""#;
+    match raw::string(value, EXAMPLE, faults)? {
+        "sqlite" => Some(SqlBackend::Embedded),
+        url if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+            Some(SqlBackend::Postgres(Hidden(url.to_owned())))
+        }
+        _ => {
+            faults.push(
+                Fault::new(value.span(), "no SQL database is called that")
+                    .help(format!("write: {EXAMPLE}")),
+            );
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backends_by_name() {
+        let text = "[backend.default]\nkeyvalue = 'redb'\n[backend.cache]\n\
+                    keyvalue = 'redis://:hush@localhost'\n[backend.test]\nkeyvalue = 'memory'";
+        let operator = Operator::parse("dhow-server.toml", text).unwrap();
+        let keyvalue = |name: &str| operator.backends[name].keyvalue.clone();
+        assert_eq!(keyvalue("default"), Some(KeyValueBackend::Embedded));
+        assert_eq!(keyvalue("test"), Some(KeyValueBackend::Memory));
+        let shown = format!("{operator:?}");
+        assert!(!shown.contains("hush"), "{shown}");
+    }
+
+    #[test]
+    fn what_is_no_configuration() {
+        for (text, message) in [
+            ("[backend.A]", "`A` is no name: a name has lower-case letters, digits and dashes"),
+            ("[backend.a]\nkeyvalue = 'mysql://'", "no key-value store is called that"),
+            ("[backend.a]\nkeyvalues = 'redb'", "unknown key `keyvalues` in a backend"),
+            ("backend = 1", "expected a table, found an integer"),
+            ("[backends]", "unknown key `backends` in the configuration"),
+        ] {
+            let faults = Operator::parse("dhow-server.toml", text).unwrap_err();
+            let first = faults.iter().next().unwrap();
+            assert!(first.message.starts_with(message.get(..20).unwrap()), "{}", first.message);
+        }
+    }
+}

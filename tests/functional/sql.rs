@@ -1,0 +1,243 @@
+//! SQL databases: the same guest, unchanged, on each of them.
+
+use std::fs;
+
+use dhow_tests::{
+    Up,
+    client::{Connection, answer, full},
+    servers::{PASSWORD, Postgres},
+};
+
+/// The guest with SQLite, which needs nobody to say so.
+fn sqlite() -> Up {
+    Up::guest("sql", "grants.sql = { db = \"default\" }")
+}
+
+/// The guest with the database at `url`.
+fn with(url: &str) -> Up {
+    Up::app_with(
+        "name = \"sql\"\n[component.sql]\nsource = \"{sql}\"\ngrants.sql = { db = \"default\" }\n",
+        |command| {
+            let folder = command.get_args().last().map(std::path::PathBuf::from).unwrap();
+            let config = folder.join("dhow-server.toml");
+            fs::write(&config, format!("[backend.default]\nsql = \"{url}\"")).unwrap();
+            command.arg("--config").arg(config).env("DB_PASSWORD", PASSWORD);
+        },
+    )
+}
+
+/// One of the databases that there are here, and the guest with it.
+struct Served {
+    name: &'static str,
+    up: Up,
+    _server: Option<Postgres>,
+}
+
+fn each() -> Vec<Served> {
+    let mut all = vec![Served { name: "SQLite", up: sqlite(), _server: None }];
+    if let Some(server) = Postgres::start() {
+        let up = with(&server.url());
+        all.push(Served { name: "Postgres", up, _server: Some(server) });
+    }
+    all
+}
+
+/// What the guest answers to `path` with `statement`.
+async fn ask(up: &Up, path: &str, statement: &str) -> String {
+    let mut connection = Connection::http1(up.address).await;
+    let request = connection.request("POST", path, full(statement.to_owned()));
+    answer(connection.send(request).await.expect("an answer")).await.text
+}
+
+const NUMBERS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1) \
+                       SELECT i, 'a text of some length for each of them' AS words FROM n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_and_rows() {
+    for Served { name, up, .. } in each() {
+        statements(name, &up).await;
+    }
+}
+
+async fn statements(name: &str, up: &Up) {
+    for (path, statement, expected) in [
+        ("/db/execute", "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL)", "0"),
+        ("/db/execute/i1/tone", "INSERT INTO t VALUES ($1, $2)", "1"),
+        // In any order, and more than once.
+        ("/db/execute/ttwo/i2", "INSERT INTO t VALUES ($2, $1)", "1"),
+        ("/db/execute", "UPDATE t SET name = name || '!'", "2"),
+        (
+            "/db/query/i1",
+            "SELECT * FROM t WHERE id >= $1 ORDER BY $1, id",
+            "id,name: [[Value::Integer(1), Value::Text(\"one!\")], \
+             [Value::Integer(2), Value::Text(\"two!\")]]",
+        ),
+        ("/db/query/n", "SELECT $1 AS empty", "empty: [[Value::Null]]"),
+        ("/db/query", "SELECT id FROM t WHERE id = 9", "id: []"),
+        ("/db/execute", "DELETE FROM t WHERE id = 2", "1"),
+    ] {
+        assert_eq!(ask(up, path, statement).await, expected, "{name}: {statement}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_type_comes_back_as_it_was() {
+    for Served { name, up, .. } in each() {
+        assert_eq!(ask(&up, "/db/types", "").await, "all the same", "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlites_errors_are_typed_and_nothing_leads_beyond_its_file() {
+    let up = sqlite();
+    ask(&up, "/db/execute", "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT NOT NULL)").await;
+    for (path, statement, expected) in [
+        ("/db/query", "SELEC 1", "Error::Statement"),
+        ("/db/query", "SELECT * FROM nowhere", "no such table: nowhere"),
+        (
+            "/db/query",
+            "SELECT $1",
+            "Error::ParameterCount(ParameterCount { given: 0, expected: 1 }",
+        ),
+        (
+            "/db/query/i1/i2",
+            "SELECT $1",
+            "Error::ParameterCount(ParameterCount { given: 2, expected: 1 }",
+        ),
+        ("/db/execute/n", "INSERT INTO t VALUES (1, $1)", "Error::Constraint"),
+        ("/db/query/i1", "SELECT ?", "parameters are written $1"),
+        ("/db/execute", "SELECT 1; SELECT 2", "Error::"),
+        // What would reach beyond the file.
+        ("/db/execute", "ATTACH DATABASE '/tmp/other.sqlite' AS other", "Error::"),
+        ("/db/execute", "VACUUM INTO '/tmp/copy.sqlite'", "Error::"),
+        ("/db/query", "PRAGMA journal_mode = OFF", "Error::"),
+        ("/db/query", "SELECT load_extension('/tmp/evil.so')", "Error::"),
+        // Transactions of one's own would be those of the next request.
+        ("/db/execute", "BEGIN", "a transaction is begun by `begin`"),
+        ("/none/execute", "SELECT 1", "Error::AccessDenied"),
+    ] {
+        let answer = ask(&up, path, statement).await;
+        assert!(answer.contains(expected), "{statement}: {answer}");
+    }
+    up.wait_for_log("grants.sql = { none = \"default\" }");
+    // And all is well afterwards.
+    assert_eq!(
+        ask(&up, "/db/query", "SELECT count(*) AS n FROM t").await,
+        "n: [[Value::Integer(0)]]"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_is_done_together_or_not_at_all() {
+    for Served { name, up, .. } in each() {
+        transactions(name, &up).await;
+    }
+}
+
+async fn transactions(name: &str, up: &Up) {
+    for statement in [
+        "CREATE TABLE account (name TEXT PRIMARY KEY, amount INTEGER)",
+        "INSERT INTO account VALUES ('a', 10), ('b', 10)",
+    ] {
+        ask(up, "/db/execute", statement).await;
+    }
+    let mut moved = 0;
+    for (how, is_kept) in
+        [("commit", true), ("rollback", false), ("drop", false), ("trap", false), ("commit", true)]
+    {
+        ask(up, &format!("/db/move/{how}"), "").await;
+        moved += i64::from(is_kept);
+        let found = ask(up, "/db/query", "SELECT amount FROM account ORDER BY name").await;
+        let expected =
+            format!("amount: [[Value::Integer({})], [Value::Integer({})]]", 10 - moved, 10 + moved);
+        assert_eq!(found, expected, "{name}: {how}");
+    }
+    let early = ask(up, "/db/unread", NUMBERS.replace("$1", "100000").as_str()).await;
+    assert!(early.contains("have to be read"), "{early}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_million_rows_are_streamed() {
+    for Served { name, up, .. } in each() {
+        a_million(name, &up).await;
+    }
+}
+
+async fn a_million(name: &str, up: &Up) {
+    let statement = NUMBERS.replace("$1", "1000000");
+    let before = up.peak_memory();
+    assert_eq!(ask(up, "/db/count", &statement).await, "1000000");
+    let grown = up.peak_memory() - before;
+    assert!(grown < 50 << 20, "{name}: {} MiB", grown >> 20);
+    // Whoever wants one row does not wait for the others, and leaves nothing behind.
+    for _ in 0..20 {
+        let first = ask(up, "/db/first", &statement).await;
+        assert!(first.contains("Value::Integer(1)"), "{name}: {first}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = "name = \"sql\"\n[component.sql]\nsource = \"{sql}\"\n\
+                    grants.sql = { db = \"default\" }\n";
+    dhow_tests::write_manifest(folder.path(), manifest);
+    let up = || dhow_tests::dhow(["up".as_ref(), folder.path().as_os_str()]).up();
+    let first = up();
+    ask(&first, "/db/execute", "CREATE TABLE t (id INTEGER)").await;
+    ask(&first, "/db/execute/i7", "INSERT INTO t VALUES ($1)").await;
+    drop(first); // SIGKILL.
+    assert!(fs::exists(folder.path().join(".dhow/sql/default.sqlite")).unwrap());
+    assert_eq!(ask(&up(), "/db/query", "SELECT id FROM t").await, "id: [[Value::Integer(7)]]");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_postgres_has_and_how_it_fails() {
+    let Some(server) = Postgres::start() else { return };
+    let up = with(&server.url());
+    for (path, statement, expected) in [
+        (
+            "/db/query",
+            "SELECT 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid AS id",
+            "Value::Uuid(\"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11\")",
+        ),
+        ("/db/query", "SELECT '{\"a\": 1}'::jsonb", "Value::Json(\"{\\\"a\\\": 1}\")"),
+        ("/db/query", "SELECT '{1,NULL,3}'::int[]", "IntegerArray([Some(1), None, Some(3)])"),
+        ("/db/query", "SELECT '\\x00ff'::bytea", "Value::Bytes([0, 255])"),
+        (
+            "/db/query",
+            "SELECT '2026-11-22 12:00:00+01'::timestamptz",
+            "Instant { seconds: 1795345200, nanoseconds: 0 }",
+        ),
+        ("/db/query", "SELECT 1e30::numeric", "Decimal(\"1000000000000000000000000000000\")"),
+        ("/db/query", "SELECT '(1,2)'::point", "Error::ColumnType"),
+        ("/db/query", "SELEC 1", "code: \"42601\""),
+        ("/db/query/tone", "SELECT $1::int", "22P02"),
+        ("/db/query", "SELECT $1::int", "Error::ParameterCount"),
+        ("/db/execute", "BEGIN", "a transaction is begun by `begin`"),
+        ("/db/execute", "CREATE TABLE u (id int UNIQUE)", "0"),
+        ("/db/execute", "INSERT INTO u VALUES (1), (2)", "2"),
+        ("/db/execute", "INSERT INTO u VALUES (1)", "Error::Constraint"),
+        // What one request sets, the next does not find.
+        ("/db/execute", "SET search_path = nowhere", "0"),
+        ("/db/query", "SELECT count(*) FROM u", "Value::Integer(2)"),
+    ] {
+        let answer = ask(&up, path, statement).await;
+        assert!(answer.contains(expected), "{statement}: {answer}");
+    }
+    drop(server);
+    let answer = ask(&up, "/db/query", "SELECT 1").await;
+    assert_eq!(answer, "Error::Unreachable");
+    let log = up.log();
+    assert!(!log.contains(PASSWORD), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_said_with_the_servers_words() {
+    let Some(server) = Postgres::start() else { return };
+    let up = with(&server.url().replace("${DB_PASSWORD}", "wrong-word"));
+    assert_eq!(ask(&up, "/db/query", "SELECT 1").await, "Error::Unreachable");
+    let line = up.wait_for_log("the database can't be reached");
+    assert!(line.contains("password authentication failed for user"), "{line}");
+    assert!(line.contains("default") && !line.contains("wrong-word"), "{line}");
+}

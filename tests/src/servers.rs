@@ -1,0 +1,157 @@
+//! Real servers that guests use, each on a free port of this machine with data of its own.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::{SocketAddr, TcpListener},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+/// A Redis, with a password.
+pub struct Redis {
+    process: Child,
+    pub address: SocketAddr,
+    _data: TempDir,
+}
+
+/// The password of every server.
+pub const PASSWORD: &str = "open-sesame";
+
+impl Redis {
+    /// Starts one; none, and a line that says so, where Redis is not installed.
+    pub fn start() -> Option<Self> {
+        let address = free_address();
+        Self::start_at(address)
+    }
+
+    /// Starts one at `address`.
+    pub fn start_at(address: SocketAddr) -> Option<Self> {
+        let data = tempfile::tempdir().expect("a folder");
+        let started = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--save", "", "--requirepass", PASSWORD])
+            .args(["--port", &address.port().to_string()])
+            .current_dir(data.path())
+            .stdout(Stdio::piped())
+            .spawn();
+        let Ok(mut process) = started else {
+            return skipped("redis-server");
+        };
+        wait_for(process.stdout.take().expect("piped"), "Ready to accept connections");
+        Some(Self { process, address, _data: data })
+    }
+
+    /// Where it is, with a password in the variable `REDIS_PASSWORD`.
+    pub fn url(&self) -> String {
+        format!("redis://:${{REDIS_PASSWORD}}@{}", self.address)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// An address of this machine on which nobody listens.
+pub fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("bound")
+}
+
+/// A Postgres, with a password for its user `postgres`.
+pub struct Postgres {
+    process: Child,
+    pub address: SocketAddr,
+    _data: TempDir,
+}
+
+impl Postgres {
+    /// Starts one; none, and a line that says so, where Postgres is not installed.
+    pub fn start() -> Option<Self> {
+        let Some(programs) = newest("/usr/lib/postgresql", "bin/postgres") else {
+            return skipped("postgresql");
+        };
+        let data = tempfile::tempdir().expect("a folder");
+        let folder = data.path().join("data");
+        let password = data.path().join("password");
+        std::fs::write(&password, PASSWORD).expect("written");
+        give_to("postgres", data.path());
+        let made = as_user("postgres", &programs.join("initdb"))
+            .args(["--username=postgres", "--auth=scram-sha-256", "--no-sync", "--encoding=UTF8"])
+            .arg(format!("--pwfile={}", password.display()))
+            .arg("--pgdata")
+            .arg(&folder)
+            .stdout(Stdio::null())
+            .status();
+        assert!(made.expect("initdb is there").success(), "no data folder for Postgres");
+        let address = free_address();
+        let mut process = as_user("postgres", &programs.join("postgres"))
+            .args(["-F", "-h", "127.0.0.1", "-p", &address.port().to_string(), "-D"])
+            .arg(&folder)
+            .arg("-k")
+            .arg(data.path())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("Postgres starts");
+        wait_for(process.stderr.take().expect("piped"), "ready to accept connections");
+        Some(Self { process, address, _data: data })
+    }
+
+    /// Where it is, with the password in the variable `DB_PASSWORD`.
+    pub fn url(&self) -> String {
+        format!("postgres://postgres:${{DB_PASSWORD}}@{}/postgres", self.address)
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Waits for a line with `text`, and has the rest read.
+fn wait_for(output: impl std::io::Read + Send + 'static, text: &str) {
+    let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains(text)), "a server does not start");
+    std::thread::spawn(move || lines.for_each(drop));
+}
+
+/// The folder of `program` in the highest version below `folder`.
+fn newest(folder: &str, program: &str) -> Option<PathBuf> {
+    let versions = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    let mut found: Vec<_> = versions.filter(|path| path.join(program).exists()).collect();
+    found.sort();
+    Some(found.pop()?.join(program).parent()?.to_owned())
+}
+
+/// `program`, as `user` where we are root: some servers refuse to run as root.
+fn as_user(user: &str, program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", user, "--regid", user, "--clear-groups"]).arg(program);
+    command
+}
+
+fn give_to(user: &str, folder: &Path) {
+    if is_root() {
+        let status = Command::new("chown").args(["-R", user]).arg(folder).status();
+        assert!(status.expect("chown is there").success());
+    }
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
+/// Says so past the capture of the tests' output, which nobody sees where all pass.
+fn skipped<T>(package: &str) -> Option<T> {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {package} is not installed: apt install {package}");
+    None
+}
