@@ -161,7 +161,7 @@ mod tests {
             "wasi:http/types@0.3.0-rc-2026-01-01",
             "wasi:http/types@0.4.0",
             "wasi:http/handler@0.3.0",
-            "wasi:keyvalue/store@0.2.0-draft2",
+            "wasi:blobstore/blobstore@0.2.0-draft",
             "wasi:http/types",
             "print",
         ] {
