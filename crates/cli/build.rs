@@ -3,6 +3,7 @@
 
 use std::env;
 
+#[expect(clippy::disallowed_methods, reason = "what Cargo tells a build script")]
 fn main() {
     // Instead of every file of the package, results of measurements among them.
     println!("cargo::rerun-if-changed=Cargo.toml");

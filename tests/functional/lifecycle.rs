@@ -12,7 +12,7 @@ async fn the_start_shows_the_routes_and_what_each_component_may_do() {
         name = "shop"
         version = "1.2.0"
         [component.cart]
-        source = "{hello-p2}"
+        source = "{client-p2}"
         grants.http = ["https://api.example.com", "http://127.0.0.1:8080"]
         grants.env = { LOG = "debug" }
         limits = { memory = "64MiB", time = "500ms", concurrency = 7 }

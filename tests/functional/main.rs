@@ -3,6 +3,7 @@
 mod bad_input;
 mod build;
 mod code_cache;
+mod durability;
 mod faults;
 mod http;
 mod idle;

@@ -152,6 +152,7 @@ fn is_root() -> bool {
 
 /// Says so past the capture of the tests' output, which nobody sees where all pass.
 fn skipped<T>(package: &str) -> Option<T> {
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {package} is not installed: apt install {package}");
+    let _ =
+        writeln!(std::io::stderr(), "SKIPPED: {package} is not installed: apt install {package}");
     None
 }

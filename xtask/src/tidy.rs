@@ -29,6 +29,7 @@ const DOORS: [(&str, &[&str]); 4] = [
         &[
             "crates/capabilities/src/egress.rs",
             "crates/capabilities/src/sql/postgres.rs",
+            "crates/cli/build.rs",
             "crates/cli/src/args.rs",
             "crates/cli/src/folders.rs",
             "crates/engine/src/body.rs",

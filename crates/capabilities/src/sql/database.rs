@@ -41,7 +41,7 @@ pub(crate) enum Control {
 /// The answer to a query.
 pub(crate) struct Query {
     pub(super) columns: Vec<Column>,
-    /// Rows as they are read, several at a time; after an error there are no more.
+    /// Rows as they are read, one or several at a time; after an error there are no more.
     pub(super) rows: BoxStream<'static, Result<Vec<Row>, Error>>,
 }
 

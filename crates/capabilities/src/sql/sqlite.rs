@@ -351,7 +351,10 @@ fn read(
         }
         next = rows.next().map_err(error)?;
     }
-    let _ = sender.blocking_send(Ok(batch.take()));
+    let rest = batch.take();
+    if !rest.is_empty() {
+        let _ = sender.blocking_send(Ok(rest));
+    }
     Ok(())
 }
 

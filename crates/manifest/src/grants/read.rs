@@ -206,3 +206,60 @@ fn read_secrets(
     }
     secrets
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::App;
+
+    /// The grants of a component that has `text` for them, or the message of the first fault.
+    fn parse(text: &str) -> Result<Grants, String> {
+        let text = format!("name = \"a\"\n[component.a]\nsource = \"a.wasm\"\n{text}\n");
+        match App::parse("dhow.toml", &text) {
+            Ok(app) => Ok(app.components().values().next().unwrap().grants.clone()),
+            Err(faults) => Err(faults.iter().next().unwrap().message.clone()),
+        }
+    }
+
+    #[test]
+    fn grants_of_every_kind() {
+        let grants = parse(
+            "grants.sockets = { tcp = [\"db.example.com:5432\"], udp-listen = [\"[::1]:53\"] }\n\
+             grants.keyvalue = { sessions = \"default\" }\n\
+             grants.sql = { orders = \"main\" }\n\
+             grants.config = { greeting = \"hello\" }\n\
+             grants.secrets = [\"jwt-key\"]",
+        )
+        .unwrap();
+        assert_eq!(grants.sockets.tcp[0].to_string(), "db.example.com:5432");
+        assert_eq!(grants.sockets.udp_listen, ["[::1]:53".parse().unwrap()]);
+        assert_eq!(grants.keyvalue["sessions"].as_str(), "default");
+        assert_eq!(grants.sql["orders"].as_str(), "main");
+        assert_eq!(grants.config["greeting"], "hello");
+        assert!(grants.secrets.contains("jwt-key"));
+    }
+
+    #[test]
+    fn what_is_no_grant() {
+        for (text, message) in [
+            ("grants.sockets = []", "expected a table, found an array"),
+            ("grants.sockets.tpc = []", "unknown key `tpc` in sockets"),
+            ("grants.sockets.tcp = [\"db\"]", "`db`: it names no port; `:*` is any"),
+            (
+                "grants.sockets.tcp-listen = [\"localhost:80\"]",
+                "`localhost:80`: one listens on an address of this machine and a port",
+            ),
+            ("grants.keyvalue = [\"default\"]", "expected a table, found an array"),
+            ("grants.sql = { a = \"The One\" }", "`The One` is no name of a backend: "),
+            ("grants.config = { a = 1 }", "expected a string, found an integer"),
+            ("grants.secrets = [\"JWT\"]", "`JWT` is no name of a secret: "),
+            (
+                "grants.config = { a = \"\" }\ngrants.secrets = [\"a\"]",
+                "`a` is a key of grants.config as well",
+            ),
+        ] {
+            let found = parse(text).unwrap_err();
+            assert!(found.starts_with(message), "{text}: {found}");
+        }
+    }
+}
