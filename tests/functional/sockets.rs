@@ -7,7 +7,13 @@ use std::{
     thread,
 };
 
-use dhow_tests::{Up, client::get, dhow, guests::guest};
+use dhow_tests::{
+    Up,
+    client::get,
+    dhow,
+    guests::guest,
+    servers::{PASSWORD, Redis},
+};
 
 const GUESTS: [&str; 2] = ["sockets", "sockets-p2"];
 
@@ -100,6 +106,16 @@ async fn names_are_looked_up_where_they_are_granted() {
         let answer = get(up.address, "/lookup/192.0.2.7").await;
         assert_eq!(answer.text, "192.0.2.7", "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_of_native_programs_speaks_to_a_real_server() {
+    let Some(redis) = Redis::start() else { return };
+    let path = format!("/{}/{PASSWORD}", redis.address);
+    let up = Up::guest("redis-client", &granted("tcp", &redis.address.to_string()));
+    assert_eq!(get(up.address, &path).await.text, "hello 1 42");
+    let up = Up::guest("redis-client", &granted("tcp", "127.0.0.1:9"));
+    assert!(is_denied(&get(up.address, &path).await.text));
 }
 
 /// A command that listens, and where.
