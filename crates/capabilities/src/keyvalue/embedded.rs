@@ -8,7 +8,7 @@ use std::{
     fs,
     ops::Bound,
     path::PathBuf,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, PoisonError},
     thread,
 };
 
@@ -30,9 +30,11 @@ const CACHE_BYTES: usize = 64 << 20;
 
 pub(crate) struct Embedded {
     path: PathBuf,
-    opened: OnceLock<Result<Opened, StoreError>>,
+    /// Nothing until it is first used, and while it can't be opened.
+    opened: Mutex<Option<Opened>>,
 }
 
+#[derive(Clone)]
 struct Opened {
     database: Arc<Database>,
     changes: mpsc::Sender<Change>,
@@ -52,18 +54,20 @@ enum Committed {
 impl Embedded {
     /// The store in the file at `path`, which is made when it is first used.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, opened: OnceLock::new() }
+        Self { path, opened: Mutex::new(None) }
     }
 
-    fn opened(&self) -> Result<&Opened, StoreError> {
-        let opened = self.opened.get_or_init(|| {
-            open(&self.path).map_err(|error| {
-                let path = self.path.display();
-                tracing::warn!("the key-value store {path} can't be opened: {error}");
-                StoreError::Unreachable
-            })
-        });
-        opened.as_ref().map_err(StoreError::clone)
+    fn opened(&self) -> Result<Opened, StoreError> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opened) = &*opened {
+            return Ok(opened.clone());
+        }
+        let made = open(&self.path).map_err(|error| {
+            let path = self.path.display();
+            tracing::warn!("the key-value store {path} can't be opened: {error}");
+            StoreError::Unreachable
+        })?;
+        Ok(opened.insert(made).clone())
     }
 
     /// Has `apply` make a change, and waits until it is on disk. What `apply` refuses has to leave
@@ -86,8 +90,8 @@ impl Embedded {
                 let _ = done.send(result);
             }))
         });
-        let changes = &self.opened()?.changes;
-        changes.send(change).await.map_err(|_| StoreError::Unreachable)?;
+        let opened = self.opened()?;
+        opened.changes.send(change).await.map_err(|_| StoreError::Unreachable)?;
         answer.await.map_err(|_| StoreError::Unreachable)?
     }
 }

@@ -107,7 +107,20 @@ impl Redis {
 
     async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
         let mut connection = self.connection().await?;
-        command.query_async(&mut connection).await.map_err(|error| self.failure(&error))
+        self.answer(command.query_async(&mut connection).await).await
+    }
+
+    /// What the guest gets. A connection that does not answer is not used again.
+    async fn answer<T>(&self, result: Result<T, RedisError>) -> Result<T, StoreError> {
+        match result {
+            Ok(value) => Ok(value),
+            Err(error) => {
+                if error.is_io_error() {
+                    *self.connection.lock().await = None;
+                }
+                Err(self.failure(&error))
+            }
+        }
     }
 
     fn failure(&self, error: &RedisError) -> StoreError {
@@ -200,6 +213,6 @@ impl Store for Redis {
         let mut invocation = self.swap.key(key);
         invocation.arg(i32::from(expected.is_some()));
         invocation.arg(expected.unwrap_or_default()).arg(value);
-        invocation.invoke_async(&mut connection).await.map_err(|error| self.failure(&error))
+        self.answer(invocation.invoke_async(&mut connection).await).await
     }
 }

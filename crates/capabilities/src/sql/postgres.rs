@@ -39,6 +39,8 @@ use crate::{egress, tls::Tls};
 
 /// Connections at a time: Postgres takes 100 of all its clients.
 const MAX_CONNECTIONS: usize = 16;
+/// Statements that are kept prepared for each connection; with more, it begins anew.
+const PREPARED: usize = 256;
 /// So long one waits for a connection, and for the server to accept it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// So long the server may take to answer; guests are usually more impatient.
@@ -178,7 +180,11 @@ impl PostgresSession {
             Kind::Setting => self.is_dirty = true,
             Kind::Other => {}
         }
-        let statement = self.client()?.prepare_cached(text).await.map_err(|e| error(&e))?;
+        let client = self.client()?;
+        if client.statement_cache.size() >= PREPARED {
+            client.statement_cache.clear();
+        }
+        let statement = client.prepare_cached(text).await.map_err(|e| error(&e))?;
         let expected = statement.params().len();
         if given != expected {
             return Err(Error::ParameterCount(ParameterCount {
