@@ -1,6 +1,10 @@
 //! What stands behind the names that manifests use, as the operator has bound them.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use dhow_manifest::{Name, Operator};
 use thiserror::Error;
@@ -8,26 +12,22 @@ use thiserror::Error;
 use crate::{
     MissingVariable,
     config::Secrets,
-    keyvalue::{self, RedisUrlError},
-    sql::{self, PostgresUrlError},
+    keyvalue::{self, RedisUrlError, Store},
+    sql::{self, Database, PostgresUrlError},
     tls::Tls,
 };
 
 /// The backends of the process. Each is opened when it is first used.
 pub struct Backends {
-    pub(crate) keyvalue: keyvalue::Stores,
-    pub(crate) sql: sql::Databases,
+    pub(crate) keyvalue: Bound<dyn Store>,
+    pub(crate) sql: Bound<dyn Database>,
     pub(crate) secrets: Secrets,
 }
 
 impl Backends {
     /// No backend at all.
     pub fn none() -> Self {
-        Self {
-            keyvalue: keyvalue::Stores::new(BTreeMap::new(), None),
-            sql: sql::Databases::new(BTreeMap::new(), None),
-            secrets: Secrets::none(),
-        }
+        Self { keyvalue: Bound::none(), sql: Bound::none(), secrets: Secrets::none() }
     }
 
     /// What `operator` has bound; and for every other name an embedded default in the folder
@@ -70,11 +70,97 @@ impl Backends {
         if !errors.is_empty() {
             return Err(errors);
         }
+        let keyvalue = data.clone().map(|data| -> Embed<dyn Store> {
+            Box::new(move |name| keyvalue::embedded(name, &data))
+        });
+        let sql = data.map(|data| -> Embed<dyn Database> {
+            Box::new(move |name| sql::embedded(name, &data))
+        });
         Ok(Self {
-            keyvalue: keyvalue::Stores::new(stores, data.clone()),
-            sql: sql::Databases::new(databases, data),
+            keyvalue: Bound { by_name: Mutex::new(stores), embedded: keyvalue },
+            sql: Bound { by_name: Mutex::new(databases), embedded: sql },
             secrets,
         })
+    }
+}
+
+/// What is bound of one kind, by the operator's names.
+pub(crate) struct Bound<T: ?Sized> {
+    by_name: Mutex<BTreeMap<Name, Arc<T>>>,
+    /// Makes one of its own for a name that nobody has bound.
+    embedded: Option<Embed<T>>,
+}
+
+type Embed<T> = Box<dyn Fn(&Name) -> Arc<T> + Send + Sync>;
+
+impl<T: ?Sized> Bound<T> {
+    fn none() -> Self {
+        Self { by_name: Mutex::default(), embedded: None }
+    }
+
+    fn get(&self, name: &Name) -> Result<Arc<T>, UnboundBackend> {
+        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = by_name.get(name) {
+            return Ok(found.clone());
+        }
+        let embedded = self.embedded.as_ref().ok_or_else(|| UnboundBackend(name.clone()))?;
+        let made = embedded(name);
+        by_name.insert(name.clone(), made.clone());
+        Ok(made)
+    }
+}
+
+/// What one component can open, by its own labels.
+pub(crate) struct Labels<T: ?Sized>(Arc<Labelled<T>>);
+
+struct Labelled<T: ?Sized> {
+    component: Name,
+    by_label: BTreeMap<String, Arc<T>>,
+}
+
+impl<T: ?Sized> Clone for Labels<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: ?Sized> Labels<T> {
+    /// What stands behind `labels`, each with the operator's name for it.
+    pub(crate) fn grant(
+        component: &Name,
+        labels: &BTreeMap<String, Name>,
+        bound: &Bound<T>,
+    ) -> Result<Self, Vec<UnboundBackend>> {
+        let mut by_label = BTreeMap::new();
+        let mut unbound = Vec::new();
+        for (label, name) in labels {
+            match bound.get(name) {
+                Ok(found) => drop(by_label.insert(label.clone(), found)),
+                Err(error) => unbound.push(error),
+            }
+        }
+        if !unbound.is_empty() {
+            return Err(unbound);
+        }
+        Ok(Self(Arc::new(Labelled { component: component.clone(), by_label })))
+    }
+
+    /// Nothing to open.
+    pub(crate) fn none(component: &Name) -> Self {
+        Self(Arc::new(Labelled { component: component.clone(), by_label: BTreeMap::new() }))
+    }
+
+    /// What `label` is granted for. What is not is logged, with the line of `key` that is missing.
+    pub(crate) fn open(&self, label: &str, key: &str) -> Option<&Arc<T>> {
+        let Labelled { component, by_label } = &*self.0;
+        let found = by_label.get(label);
+        if found.is_none() {
+            tracing::warn!(
+                %component,
+                "denied: {key} {label}; to allow it: grants.{key} = {{ {label} = \"default\" }}"
+            );
+        }
+        found
     }
 }
 

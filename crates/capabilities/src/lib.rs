@@ -30,6 +30,7 @@ use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use backends::Labels;
 use tls::Tls;
 
 pub use backends::{BackendError, Backends, UnboundBackend};
@@ -189,9 +190,9 @@ impl Capabilities {
         let mut faults = unmatched(grants, imports);
         let environment = environment::grant(&grants.env, &self.host_environment)
             .map_err(|missing| faults.extend(missing.into_iter().map(GrantFault::from)));
-        let keyvalue = keyvalue::grant(name, &grants.keyvalue, &self.backends)
+        let keyvalue = Labels::grant(name, &grants.keyvalue, &self.backends.keyvalue)
             .map_err(|unbound| faults.extend(unbound.into_iter().map(GrantFault::from)));
-        let sql = sql::grant(name, &grants.sql, &self.backends.sql)
+        let sql = Labels::grant(name, &grants.sql, &self.backends.sql)
             .map_err(|unbound| faults.extend(unbound.into_iter().map(GrantFault::from)));
         let config = config::grant(&grants.config, &grants.secrets, &self.backends.secrets)
             .map_err(|unknown| faults.extend(unknown.into_iter().map(GrantFault::from)));
@@ -220,8 +221,8 @@ impl Capabilities {
         let opened = Opened {
             http_client: http_client::open(&granted.http),
             sockets: sockets::open(&granted.sockets, &mut wasi),
-            keyvalue: keyvalue::open(&granted.keyvalue),
-            sql: sql::open(&granted.sql),
+            keyvalue: granted.keyvalue.clone(),
+            sql: granted.sql.clone(),
             config: config::open(&granted.config),
             log: logging::open(&granted.component, &self.output),
         };
@@ -240,8 +241,8 @@ impl Capabilities {
         let opened = Opened {
             http_client: http_client::open(&http_client::grant(name, &grants.http, &self.tls)),
             sockets: sockets::open(&sockets::grant(name, &grants.sockets), &mut wasi),
-            keyvalue: keyvalue::nothing(name),
-            sql: sql::nothing(name),
+            keyvalue: Labels::none(name),
+            sql: Labels::none(name),
             config: config::nothing(),
             log: logging::open(name, &self.output),
         };

@@ -75,14 +75,7 @@ pub(super) type Served<T> = Result<T, Failure>;
 
 impl View<'_> {
     pub(super) fn open(&mut self, label: &str) -> wasmtime::Result<Served<Resource<Bucket>>> {
-        let labels = &self.granted.0;
-        let Some(store) = labels.stores.get(label) else {
-            let component = &labels.component;
-            tracing::warn!(
-                %component,
-                "denied: the key-value store `{label}`; to allow it: \
-                 grants.keyvalue = {{ {label} = \"default\" }}"
-            );
+        let Some(store) = self.granted.open(label, "keyvalue") else {
             return Ok(Err(Failure::Denied));
         };
         Ok(Ok(self.table.push(Bucket { store: store.clone() })?))

@@ -69,14 +69,8 @@ type Rows = (Vec<Column>, StreamReader<Row>, FutureReader<Result<(), Error>>);
 impl<T: Send> interface::HostConnectionWithStore<T> for Sql {
     async fn open(accessor: &Accessor<T, Self>, label: String) -> Served<Resource<Connection>> {
         accessor.with(|mut store| {
-            let View { granted: Granted(labels), table } = store.get();
-            let Some(database) = labels.databases.get(&label) else {
-                let component = &labels.component;
-                tracing::warn!(
-                    %component,
-                    "denied: the database `{label}`; to allow it: \
-                     grants.sql = {{ {label} = \"default\" }}"
-                );
+            let View { granted, table } = store.get();
+            let Some(database) = granted.open(&label, "sql") else {
                 return Ok(Err(Error::AccessDenied));
             };
             Ok(Ok(table.push(Connection { database: database.clone() })?))
