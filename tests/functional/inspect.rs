@@ -33,6 +33,27 @@ fn json_says_what_a_component_is() {
 }
 
 #[test]
+fn what_an_app_may_do_is_said_without_running_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = "name = \"shop\"\n[component.cart]\nsource = \"not-built.wasm\"\n\
+        grants.http = [\"https://api.example.com\"]\n\
+        grants.sockets = { tcp = [\"10.0.0.0/8:5432\"] }\n\
+        grants.sql = { orders = \"main\" }\ngrants.secrets = [\"jwt-key\"]\n";
+    std::fs::write(folder.path().join("dhow.toml"), manifest).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let finished = dhow(["inspect", "--grants", path]).finish();
+    assert_eq!(
+        finished.stdout,
+        "cart\n  may send requests to https://api.example.com\n  may connect to 10.0.0.0/8:5432\n  \
+         may open the database orders: main\n  may read the secrets jwt-key\n"
+    );
+    let finished = dhow(["inspect", "--grants", "--output", "json", path]).finish();
+    let report: Value = serde_json::from_str(&finished.stdout).unwrap();
+    assert_eq!(report["schema"], "dhow.grants/1");
+    assert_eq!(report["may"]["cart"].as_array().unwrap().len(), 4);
+}
+
+#[test]
 fn what_is_not_served_is_marked() {
     let folder = tempfile::tempdir().unwrap();
     let path = from_wat(

@@ -109,7 +109,11 @@ pub(crate) struct RunArgs {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct InspectArgs {
     /// The component (.wasm).
+    #[arg(value_name = "PATH")]
     pub(crate) component: PathBuf,
+    /// Of an app, by its folder or manifest: what each of its components may do.
+    #[arg(long)]
+    pub(crate) grants: bool,
     /// How to print it.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) output: Format,

@@ -9,10 +9,13 @@ use serde::Serialize;
 use crate::{
     args::{Format, InspectArgs},
     error::CliError,
-    output,
+    grants, output,
 };
 
 pub(crate) fn inspect(args: InspectArgs) -> Result<ExitCode, CliError> {
+    if args.grants {
+        return grants::inspect(&args.component, args.output);
+    }
     let artifact = Artifact::read(&args.component)?;
     let description = Description::of(artifact.bytes()).map_err(|error| {
         CliError::failure_with_help(

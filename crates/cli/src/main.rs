@@ -6,6 +6,7 @@ mod build;
 mod compile;
 mod error;
 mod folders;
+mod grants;
 mod inspect;
 mod output;
 mod run;

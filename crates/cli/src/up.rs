@@ -3,7 +3,7 @@
 use std::{io, process::ExitCode, sync::Arc};
 
 use dhow_capabilities::Capabilities;
-use dhow_manifest::{App, Component, Grants, Instances as Lifetime, Limits, Name, Reuse, Sockets};
+use dhow_manifest::{App, Component, Instances as Lifetime, Limits, Name, Reuse};
 use dhow_server::{BindError, Drained, HostSettings, Instances, Options, Server};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -15,7 +15,7 @@ use crate::{
     args::UpArgs,
     build, compile,
     error::CliError,
-    folders,
+    folders, grants,
     output::{self, PrefixedOutput},
 };
 
@@ -137,7 +137,7 @@ fn print_component(name: &Name, Component { grants, limits, instances, .. }: &Co
     let Limits { memory, time, concurrency } = limits;
     let time = humantime::format_duration(*time);
     output::progress(format_args!("  {name}"));
-    for line in granted(grants) {
+    for line in grants::lines(grants) {
         output::progress(format_args!("    may      {line}"));
     }
     output::progress(format_args!(
@@ -149,38 +149,4 @@ fn print_component(name: &Name, Component { grants, limits, instances, .. }: &Co
             "    reused   for {requests} requests, {calls} at a time, until idle for {idle}"
         ));
     }
-}
-
-/// What a component may do, for people.
-fn granted(grants: &Grants) -> Vec<String> {
-    let mut lines: Vec<_> =
-        grants.http.iter().map(|origin| format!("send requests to {origin}")).collect();
-    let Sockets { tcp, udp, tcp_listen, udp_listen } = &grants.sockets;
-    lines.extend(tcp.iter().map(|endpoint| format!("connect to {endpoint}")));
-    lines.extend(udp.iter().map(|endpoint| format!("exchange datagrams with {endpoint}")));
-    lines.extend(tcp_listen.iter().map(|address| format!("listen on {address}")));
-    lines.extend(udp_listen.iter().map(|address| format!("receive datagrams on {address}")));
-    lines.extend(
-        grants.keyvalue.iter().map(|(label, name)| format!("open the store {label}: {name}")),
-    );
-    lines.extend(
-        grants.sql.iter().map(|(label, name)| format!("open the database {label}: {name}")),
-    );
-    let keys: Vec<_> = grants.config.keys().map(String::as_str).collect();
-    if !keys.is_empty() {
-        lines.push(format!("read the configuration {}", keys.join(", ")));
-    }
-    let secrets: Vec<_> = grants.secrets.iter().map(Name::as_str).collect();
-    if !secrets.is_empty() {
-        lines.push(format!("read the secrets {}", secrets.join(", ")));
-    }
-    let variables: Vec<_> =
-        grants.env.fixed.keys().chain(&grants.env.inherited).map(String::as_str).collect();
-    if !variables.is_empty() {
-        lines.push(format!("read the variables {}", variables.join(", ")));
-    }
-    if lines.is_empty() {
-        lines.push("answer requests, and nothing else".to_owned());
-    }
-    lines
 }
