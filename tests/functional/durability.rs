@@ -1,7 +1,5 @@
 //! What was acknowledged is there, whenever the process is killed.
 
-use std::net::SocketAddr;
-
 use dhow_tests::{
     client::{Connection, full},
     dhow, write_manifest,
@@ -49,8 +47,7 @@ fn number(text: &str) -> Option<u64> {
 }
 
 /// Counts until the server has gone, and tells each number that was acknowledged.
-async fn count_up(address: SocketAddr, counter: Counter, told: watch::Sender<u64>) {
-    let mut connection = Connection::http1(address).await;
+async fn count_up(mut connection: Connection, counter: Counter, told: watch::Sender<u64>) {
     while let Some(text) = ask(&mut connection, counter.count).await {
         let counted = number(&text).unwrap_or_else(|| panic!("{text}"));
         told.send_replace(counted);
@@ -78,7 +75,8 @@ async fn no_acknowledged_write_is_lost_when_the_process_is_killed() {
             // What was under way may have been written; nobody was told.
             assert!(found == last || found == last + 1, "round {round}: {found} after {last}");
             let (sender, told) = watch::channel(found);
-            let writer = tokio::spawn(count_up(server.address, counter, sender));
+            let own = Connection::http1(server.address).await;
+            let writer = tokio::spawn(count_up(own, counter, sender));
             writers.push((found, told, writer));
         }
         // At another moment each time.

@@ -56,6 +56,11 @@ async fn works(up: &Up) {
         ("/db/many/2500", "2502 keys, then 2; nothing,many-02499"),
         ("/db/large/8388608", "8388608"),
         ("/db/large/8388609", "Error::Other(\"a value is at most 8388608 bytes long\")"),
+        (
+            "/db/swap/large/x",
+            "Error::Other(\"a value that is swapped is at most 65536 bytes long\")",
+        ),
+        ("/db/again/large/5", "Error::Other(\"the values are more than 33554432 bytes together\")"),
         ("/db/delete/large", "()"),
         // The first draft sees what the second has written.
         ("/old/get/fresh", "one"),

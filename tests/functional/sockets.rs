@@ -101,7 +101,7 @@ async fn names_are_looked_up_where_they_are_granted() {
         assert!(answer.text.contains("127.0.0.1"), "{name}: {}", answer.text);
         let answer = get(up.address, "/lookup/example.com").await;
         assert!(is_denied(&answer.text), "{name}: {}", answer.text);
-        up.wait_for_log("denied: tcp example.com:");
+        up.wait_for_log("denied: looking up example.com");
         // An address is no name: nobody is asked.
         let answer = get(up.address, "/lookup/192.0.2.7").await;
         assert_eq!(answer.text, "192.0.2.7", "{name}");

@@ -15,15 +15,20 @@ fn sqlite() -> Up {
 
 /// The guest with the database at `url`.
 fn with(url: &str) -> Up {
-    Up::app_with(
-        "name = \"sql\"\n[component.sql]\nsource = \"{sql}\"\ngrants.sql = { db = \"default\" }\n",
-        |command| {
-            let folder = command.get_args().last().map(std::path::PathBuf::from).unwrap();
-            let config = folder.join("dhow-server.toml");
-            fs::write(&config, format!("[backend.default]\nsql = \"{url}\"")).unwrap();
-            command.arg("--config").arg(config).env("DB_PASSWORD", PASSWORD);
-        },
-    )
+    with_time(url, "30s")
+}
+
+fn with_time(url: &str, time: &str) -> Up {
+    let manifest = format!(
+        "name = \"sql\"\n[component.sql]\nsource = \"{{sql}}\"\n\
+         grants.sql = {{ db = \"default\" }}\nlimits.time = \"{time}\"\n"
+    );
+    Up::app_with(&manifest, |command| {
+        let folder = command.get_args().last().map(std::path::PathBuf::from).unwrap();
+        let config = folder.join("dhow-server.toml");
+        fs::write(&config, format!("[backend.default]\nsql = \"{url}\"")).unwrap();
+        command.arg("--config").arg(config).env("DB_PASSWORD", PASSWORD);
+    })
 }
 
 /// One of the databases that there are here, and the guest with it.
@@ -113,7 +118,12 @@ async fn sqlites_errors_are_typed_and_nothing_leads_beyond_its_file() {
         ("/db/query", "PRAGMA journal_mode = OFF", "Error::"),
         ("/db/query", "SELECT load_extension('/tmp/evil.so')", "Error::"),
         // Transactions of one's own would be those of the next request.
-        ("/db/execute", "BEGIN", "a transaction is begun by `begin`"),
+        ("/db/execute", "BEGIN", "not authorized"),
+        ("/db/execute", "SAVEPOINT s", "not authorized"),
+        // What is temporary would be there for the next request.
+        ("/db/execute", "CREATE TEMP TABLE t2 (id INTEGER)", "not authorized"),
+        ("/db/execute", "CREATE TEMP VIEW t AS SELECT 1", "not authorized"),
+        ("/db/execute/tother", "ATTACH $1 AS x", "not authorized"),
         ("/none/execute", "SELECT 1", "Error::AccessDenied"),
     ] {
         let answer = ask(&up, path, statement).await;
@@ -177,6 +187,40 @@ async fn a_million(name: &str, up: &Up) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_never_ends_is_given_up_with_its_request() {
+    const FOREVER: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
+                           SELECT count(*) FROM n";
+    for (url, _server) in [(None, None), (Some(()), Postgres::start())] {
+        let up = match (url, &_server) {
+            (None, _) => {
+                Up::guest("sql", "grants.sql = { db = \"default\" }\nlimits.time = \"300ms\"")
+            }
+            (_, Some(server)) => with_time(&server.url(), "300ms"),
+            _ => continue,
+        };
+        // More often than there are connections.
+        for _ in 0..20 {
+            let answer = ask(&up, "/db/query", FOREVER).await;
+            assert!(answer.starts_with("timed out"), "{url:?}: {answer}");
+        }
+        let found = ask(&up, "/db/query/i1", "SELECT $1 + 1 AS n").await;
+        assert_eq!(found, "n: [[Value::Integer(2)]]", "{url:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_whole_whoever_reads_its_rows() {
+    let up = sqlite();
+    ask(&up, "/db/execute", "CREATE TABLE t (id INTEGER)").await;
+    let statement = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) \
+                     INSERT INTO t SELECT i FROM n RETURNING id";
+    let first = ask(&up, "/db/first", statement).await;
+    assert!(first.contains("Value::Integer(1)"), "{first}");
+    let count = ask(&up, "/db/query", "SELECT count(*) AS n FROM t").await;
+    assert_eq!(count, "n: [[Value::Integer(5000)]]");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_written_is_there_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let manifest = "name = \"sql\"\n[component.sql]\nsource = \"{sql}\"\n\
@@ -214,13 +258,21 @@ async fn what_only_postgres_has_and_how_it_fails() {
         ("/db/query", "SELEC 1", "code: \"42601\""),
         ("/db/query/tone", "SELECT $1::int", "22P02"),
         ("/db/query", "SELECT $1::int", "Error::ParameterCount"),
-        ("/db/execute", "BEGIN", "a transaction is begun by `begin`"),
+        // However it is written: it is of no consequence for the next request.
+        ("/db/execute", ";BEGIN", "0"),
         ("/db/execute", "CREATE TABLE u (id int UNIQUE)", "0"),
         ("/db/execute", "INSERT INTO u VALUES (1), (2)", "2"),
         ("/db/execute", "INSERT INTO u VALUES (1)", "Error::Constraint"),
         // What one request sets, the next does not find.
         ("/db/execute", "SET search_path = nowhere", "0"),
+        ("/db/query", "SELECT set_config('search_path', 'pg_temp', false)", "Value::Text"),
+        ("/db/execute", "CREATE TEMP TABLE u (id int)", "0"),
         ("/db/query", "SELECT count(*) FROM u", "Value::Integer(2)"),
+        // A statement that was prepared before its table changed.
+        ("/db/query", "SELECT * FROM u", "[[Value::Integer(1)], [Value::Integer(2)]]"),
+        ("/db/execute", "ALTER TABLE u ADD COLUMN more int", "0"),
+        ("/db/query", "SELECT * FROM u", ""),
+        ("/db/query", "SELECT * FROM u", "[Value::Integer(1), Value::Null]"),
     ] {
         let answer = ask(&up, path, statement).await;
         assert!(answer.contains(expected), "{statement}: {answer}");

@@ -1,7 +1,7 @@
 //! Does with the store of a label what the path says, and answers with what came of it:
 //! `/LABEL/get/KEY`, `set/KEY/VALUE`, `delete/KEY`, `exists/KEY`, `keys`, `increment/KEY/DELTA`,
 //! `swap/KEY/VALUE`, `lose/KEY/VALUE` (a swap after somebody else's set), `many/N` (sets, gets and
-//! deletes so many), `large/BYTES` (a value of that size), `flood/KEY/N` (so many sets).
+//! deletes so many), `large/BYTES` (a value of that size), `again/KEY/N` (gets it so often at once).
 
 use wasip3::{
     http::types::{ErrorCode, Fields, Request, Response},
@@ -58,11 +58,9 @@ fn run(words: &[&str]) -> Result<String, Error> {
             bucket.set("large", &vec![7; bytes.parse().unwrap()])?;
             bucket.get("large")?.map_or(0, |value| value.len()).to_string()
         }
-        ["flood", key, count] => {
-            for number in 0..count.parse::<u32>().unwrap() {
-                bucket.set(key, number.to_string().as_bytes())?;
-            }
-            "flooded".to_owned()
+        ["again", key, times] => {
+            let keys = vec![key.to_string(); times.parse().unwrap()];
+            batch::get_many(&bucket, &keys)?.len().to_string()
         }
         _ => "what?".to_owned(),
     })

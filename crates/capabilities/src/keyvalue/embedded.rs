@@ -8,7 +8,7 @@ use std::{
     fs,
     ops::Bound,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     thread,
 };
 
@@ -18,7 +18,7 @@ use redb::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::store::{KEYS_AT_A_TIME, Keys, Store, StoreError, add};
+use super::store::{KEYS_AT_A_TIME, Keys, Store, StoreError, add, within_bounds};
 
 const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entries");
 
@@ -31,8 +31,10 @@ const CACHE_BYTES: usize = 64 << 20;
 pub(crate) struct Embedded {
     path: PathBuf,
     /// Nothing until it is first used, and while it can't be opened.
-    opened: Mutex<Option<Opened>>,
+    opened: Arc<Slot>,
 }
+
+type Slot = Mutex<Option<Opened>>;
 
 #[derive(Clone)]
 struct Opened {
@@ -54,7 +56,7 @@ enum Committed {
 impl Embedded {
     /// The store in the file at `path`, which is made when it is first used.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, opened: Mutex::new(None) }
+        Self { path, opened: Arc::default() }
     }
 
     fn opened(&self) -> Result<Opened, StoreError> {
@@ -62,7 +64,7 @@ impl Embedded {
         if let Some(opened) = &*opened {
             return Ok(opened.clone());
         }
-        let made = open(&self.path).map_err(|error| {
+        let made = open(&self.path, Arc::downgrade(&self.opened)).map_err(|error| {
             let path = self.path.display();
             tracing::warn!("the key-value store {path} can't be opened: {error}");
             StoreError::Unreachable
@@ -96,7 +98,7 @@ impl Embedded {
     }
 }
 
-fn open(path: &PathBuf) -> Result<Opened, redb::Error> {
+fn open(path: &PathBuf, slot: Weak<Slot>) -> Result<Opened, redb::Error> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
@@ -109,28 +111,31 @@ fn open(path: &PathBuf) -> Result<Opened, redb::Error> {
     let writer = database.clone();
     thread::Builder::new()
         .name("dhow-keyvalue".to_owned())
-        .spawn(move || write(&writer, waiting))?;
+        .spawn(move || write(&writer, waiting, &slot))?;
     Ok(Opened { database, changes })
 }
 
 /// Writes what comes, until nobody is left who could send more.
-fn write(database: &Database, mut waiting: mpsc::Receiver<Change>) {
+fn write(database: &Database, mut waiting: mpsc::Receiver<Change>, slot: &Weak<Slot>) {
     let mut batch = Vec::new();
     while let Some(first) = waiting.blocking_recv() {
         batch.push(first);
         while let Ok(next) = waiting.try_recv() {
             batch.push(next);
         }
-        commit(database, batch.drain(..));
+        commit(database, batch.drain(..), slot);
     }
 }
 
 /// One transaction. Where the file fails, nothing of it is kept.
-fn commit(database: &Database, changes: impl Iterator<Item = Change>) {
+fn commit(database: &Database, changes: impl Iterator<Item = Change>, slot: &Weak<Slot>) {
     let mut waiting = Vec::new();
     let written = write_all(database, changes, &mut waiting);
     if let Err(error) = &written {
         tracing::error!("a key-value store can't be written to: {error}");
+        if let Some(slot) = slot.upgrade() {
+            let_go(&slot);
+        }
     }
     let committed = if written.is_ok() { Committed::Yes } else { Committed::No };
     waiting.into_iter().for_each(|acknowledge| acknowledge(committed));
@@ -151,15 +156,22 @@ fn write_all(
     Ok(transaction.commit()?)
 }
 
-fn failed(error: impl Into<redb::Error>) -> StoreError {
-    tracing::error!("a key-value store can't be read: {}", error.into());
-    StoreError::Unreachable
+/// After an error of the disk redb refuses everything until the file is opened again, which is done
+/// when it is next used.
+fn let_go(slot: &Slot) {
+    *slot.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
 impl Embedded {
+    fn failed(&self, error: impl Into<redb::Error>) -> StoreError {
+        tracing::error!("a key-value store can't be read: {}", error.into());
+        let_go(&self.opened);
+        StoreError::Unreachable
+    }
+
     fn entries(&self) -> Result<ReadOnlyTable<&'static str, &'static [u8]>, StoreError> {
-        let transaction = self.opened()?.database.begin_read().map_err(failed)?;
-        transaction.open_table(ENTRIES).map_err(failed)
+        let transaction = self.opened()?.database.begin_read().map_err(|e| self.failed(e))?;
+        transaction.open_table(ENTRIES).map_err(|e| self.failed(e))
     }
 }
 
@@ -167,11 +179,10 @@ impl Embedded {
 impl Store for Embedded {
     async fn get(&self, keys: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
         let entries = self.entries()?;
-        let get = |key: &String| {
-            let value = entries.get(key.as_str()).map_err(failed)?;
+        within_bounds(keys.iter().map(|key| {
+            let value = entries.get(key.as_str()).map_err(|error| self.failed(error))?;
             Ok(value.map(|value| value.value().to_vec()))
-        };
-        keys.iter().map(get).collect()
+        }))
     }
 
     async fn set(&self, changed: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
@@ -195,18 +206,18 @@ impl Store for Embedded {
     }
 
     async fn exists(&self, key: String) -> Result<bool, StoreError> {
-        Ok(self.entries()?.get(key.as_str()).map_err(failed)?.is_some())
+        Ok(self.entries()?.get(key.as_str()).map_err(|e| self.failed(e))?.is_some())
     }
 
     async fn keys(&self, cursor: Option<String>) -> Result<Keys, StoreError> {
         let entries = self.entries()?;
         let from = cursor.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut keys = Vec::new();
-        for entry in entries.range::<&str>((from, Bound::Unbounded)).map_err(failed)? {
+        for entry in entries.range::<&str>((from, Bound::Unbounded)).map_err(|e| self.failed(e))? {
             if keys.len() == KEYS_AT_A_TIME {
                 return Ok(Keys { next: keys.last().cloned(), keys });
             }
-            keys.push(entry.map_err(failed)?.0.value().to_owned());
+            keys.push(entry.map_err(|e| self.failed(e))?.0.value().to_owned());
         }
         Ok(Keys { keys, next: None })
     }

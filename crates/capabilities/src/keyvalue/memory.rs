@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::store::{KEYS_AT_A_TIME, Keys, Store, StoreError, add};
+use super::store::{KEYS_AT_A_TIME, Keys, Store, StoreError, add, within_bounds};
 
 #[derive(Default)]
 pub(crate) struct Memory {
@@ -25,7 +25,7 @@ impl Memory {
 impl Store for Memory {
     async fn get(&self, keys: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
         let entries = self.entries();
-        Ok(keys.iter().map(|key| entries.get(key).cloned()).collect())
+        within_bounds(keys.iter().map(|key| Ok(entries.get(key).cloned())))
     }
 
     async fn set(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {

@@ -1,7 +1,13 @@
 //! A store in Redis or Valkey. Keys and values are as the guest gives them, so that others can
 //! read what it writes.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use redis::{
@@ -11,7 +17,7 @@ use redis::{
 use thiserror::Error;
 use tokio::{sync::Mutex, time::timeout};
 
-use super::store::{KEYS_AT_A_TIME, Keys, Store, StoreError};
+use super::store::{KEYS_AT_A_TIME, Keys, MAX_VALUES, Store, StoreError};
 use crate::{
     egress::{self, BackendStream},
     tls::Tls,
@@ -36,14 +42,24 @@ pub(crate) struct Redis {
     server: ConnectionInfo,
     tls: Option<Arc<Tls>>,
     connection: Mutex<Option<Connection>>,
+    /// How many connections there were.
+    made: AtomicU64,
     swap: Script,
 }
 
 /// One connection, shared by all requests: each goes out as it comes (pipelining).
 struct Connection {
-    requests: MultiplexedConnection,
+    using: Using,
     /// Moves bytes between the requests and the socket.
     driver: tokio::task::JoinSet<()>,
+}
+
+/// What a request needs of a connection.
+#[derive(Clone)]
+struct Using {
+    requests: MultiplexedConnection,
+    /// Which it is of those that there were.
+    number: u64,
 }
 
 /// A text that is no address of a server.
@@ -68,22 +84,23 @@ impl Redis {
             server,
             tls,
             connection: Mutex::new(None),
+            made: AtomicU64::new(0),
             swap: Script::new(SWAP),
         })
     }
 
     /// The connection, made anew where there is none or it has broken.
-    async fn connection(&self) -> Result<MultiplexedConnection, StoreError> {
+    async fn connection(&self) -> Result<Using, StoreError> {
         let mut connection = self.connection.lock().await;
-        if let Some(Connection { requests, driver }) = &mut *connection
+        if let Some(Connection { using, driver }) = &mut *connection
             && driver.try_join_next().is_none()
         {
-            return Ok(requests.clone());
+            return Ok(using.clone());
         }
         *connection = None;
         let connected = timeout(CONNECT_TIMEOUT, self.connect()).await;
         match connected {
-            Ok(Ok(made)) => Ok(connection.insert(made).requests.clone()),
+            Ok(Ok(made)) => Ok(connection.insert(made).using.clone()),
             Ok(Err(ConnectError::Redis(error))) => Err(self.failure(&error)),
             Ok(Err(ConnectError::Io(error))) => Err(self.unreachable(&error)),
             Err(_) => Err(self.unreachable(&"it does not answer")),
@@ -102,21 +119,23 @@ impl Redis {
             MultiplexedConnection::new_with_config(settings, stream, config).await?;
         let mut driver = tokio::task::JoinSet::new();
         driver.spawn(work);
-        Ok(Connection { requests, driver })
+        let number = self.made.fetch_add(1, Relaxed);
+        Ok(Connection { using: Using { requests, number }, driver })
     }
 
     async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
-        let mut connection = self.connection().await?;
-        self.answer(command.query_async(&mut connection).await).await
+        let Using { mut requests, number } = self.connection().await?;
+        self.answer(number, command.query_async(&mut requests).await).await
     }
 
-    /// What the guest gets. A connection that does not answer is not used again.
-    async fn answer<T>(&self, result: Result<T, RedisError>) -> Result<T, StoreError> {
+    /// What the guest gets. The connection of that number is not used again where it does not answer.
+    async fn answer<T>(&self, number: u64, result: Result<T, RedisError>) -> Result<T, StoreError> {
         match result {
             Ok(value) => Ok(value),
             Err(error) => {
                 if error.is_io_error() {
-                    *self.connection.lock().await = None;
+                    let mut connection = self.connection.lock().await;
+                    connection.take_if(|connection| connection.using.number == number);
                 }
                 Err(self.failure(&error))
             }
@@ -159,6 +178,19 @@ enum ConnectError {
 #[async_trait]
 impl Store for Redis {
     async fn get(&self, keys: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        if keys.len() > 1 {
+            // Before they are all in memory.
+            let mut lengths = redis::pipe();
+            for key in &keys {
+                lengths.cmd("STRLEN").arg(key);
+            }
+            let mut connection = self.connection().await?;
+            let lengths = lengths.query_async(&mut connection.requests).await;
+            let lengths: Vec<usize> = self.answer(connection.number, lengths).await?;
+            if lengths.iter().sum::<usize>() > MAX_VALUES {
+                return Err(StoreError::TooMuch);
+            }
+        }
         if keys.is_empty() {
             return Ok(Vec::new());
         }
@@ -209,10 +241,10 @@ impl Store for Redis {
         expected: Option<Vec<u8>>,
         value: Vec<u8>,
     ) -> Result<bool, StoreError> {
-        let mut connection = self.connection().await?;
+        let Using { mut requests, number } = self.connection().await?;
         let mut invocation = self.swap.key(key);
         invocation.arg(i32::from(expected.is_some()));
         invocation.arg(expected.unwrap_or_default()).arg(value);
-        self.answer(invocation.invoke_async(&mut connection).await).await
+        self.answer(number, invocation.invoke_async(&mut requests).await).await
     }
 }

@@ -8,7 +8,7 @@ use wasmtime::component::{HasData, Resource, ResourceTable};
 
 use super::{
     Granted,
-    store::{Keys, Store, StoreError},
+    store::{Keys, MAX_VALUES, Store, StoreError},
 };
 use crate::State;
 
@@ -16,10 +16,10 @@ use crate::State;
 const MAX_KEY: usize = 1 << 10;
 /// The largest value.
 const MAX_VALUE: usize = 8 << 20;
-/// The most keys of one call, and the most bytes of all their values: the host keeps them until
-/// the guest has them.
+/// The largest value that can be swapped: an instance may have as many as it has resources.
+const MAX_SWAPPED: usize = 64 << 10;
+/// The most keys of one call.
 const MAX_BATCH: usize = 1_000;
-const MAX_BATCH_BYTES: usize = 32 << 20;
 
 /// An open store.
 #[expect(unreachable_pub, reason = "the bindings re-export it")]
@@ -65,7 +65,9 @@ pub(super) enum Failure {
     Key,
     #[error("a value is at most {MAX_VALUE} bytes long")]
     Value,
-    #[error("a call is for at most {MAX_BATCH} keys and {MAX_BATCH_BYTES} bytes of values")]
+    #[error("a value that is swapped is at most {MAX_SWAPPED} bytes long")]
+    Swapped,
+    #[error("a call is for at most {MAX_BATCH} keys and {MAX_VALUES} bytes of values")]
     Batch,
     #[error("the store has more keys than this version of the interface can list")]
     Keys,
@@ -91,7 +93,18 @@ impl View<'_> {
         key: String,
     ) -> wasmtime::Result<Served<Resource<Cas>>> {
         let store = self.store(bucket)?;
+        self.cas(store, key).await
+    }
+
+    async fn cas(
+        &mut self,
+        store: Arc<dyn Store>,
+        key: String,
+    ) -> wasmtime::Result<Served<Resource<Cas>>> {
         let value = match get(&*store, key.clone()).await {
+            Ok(value) if value.as_ref().is_some_and(|value| value.len() > MAX_SWAPPED) => {
+                return Ok(Err(Failure::Swapped));
+            }
             Ok(value) => value,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -105,8 +118,8 @@ impl View<'_> {
         value: Vec<u8>,
     ) -> wasmtime::Result<Served<Result<(), Resource<Cas>>>> {
         let Cas { store, key, value: expected } = self.table.delete(cas)?;
-        if value.len() > MAX_VALUE {
-            return Ok(Err(Failure::Value));
+        if value.len() > MAX_SWAPPED {
+            return Ok(Err(Failure::Swapped));
         }
         let swapped = match store.swap(key.clone(), expected, value).await {
             Ok(swapped) => swapped,
@@ -115,10 +128,7 @@ impl View<'_> {
         if swapped {
             return Ok(Ok(Ok(())));
         }
-        match get(&*store, key.clone()).await {
-            Ok(value) => Ok(Ok(Err(self.table.push(Cas { store, key, value })?))),
-            Err(failure) => Ok(Err(failure)),
-        }
+        Ok(self.cas(store, key).await?.map(Err))
     }
 }
 
@@ -138,7 +148,7 @@ pub(super) async fn set(store: &dyn Store, entries: Vec<(String, Vec<u8>)>) -> S
     if entries.iter().any(|(_, value)| value.len() > MAX_VALUE) {
         return Err(Failure::Value);
     }
-    if entries.iter().map(|(_, value)| value.len()).sum::<usize>() > MAX_BATCH_BYTES {
+    if entries.iter().map(|(_, value)| value.len()).sum::<usize>() > MAX_VALUES {
         return Err(Failure::Batch);
     }
     Ok(store.set(entries).await?)
@@ -161,9 +171,6 @@ pub(super) async fn get_many(
 ) -> Served<Vec<Option<(String, Vec<u8>)>>> {
     check_batch(keys.iter())?;
     let values = store.get(keys.clone()).await?;
-    if values.iter().flatten().map(Vec::len).sum::<usize>() > MAX_BATCH_BYTES {
-        return Err(Failure::Batch);
-    }
     Ok(keys.into_iter().zip(values).map(|(key, value)| Some((key, value?))).collect())
 }
 

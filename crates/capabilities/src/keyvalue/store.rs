@@ -6,7 +6,8 @@ use thiserror::Error;
 /// Keys with text and values of bytes. Each method is one atomic step.
 #[async_trait]
 pub(crate) trait Store: Send + Sync {
-    /// The value of each key, in the order of `keys`.
+    /// The value of each key, in the order of `keys`; an error where they are more than
+    /// [`MAX_VALUES`] together, before all of them are in memory.
     async fn get(&self, keys: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
 
     /// Sets each key to its value; none where that fails.
@@ -43,6 +44,23 @@ pub(crate) struct Keys {
     pub(crate) next: Option<String>,
 }
 
+/// The most bytes of all values of one call: the host keeps them until the guest has them.
+pub(crate) const MAX_VALUES: usize = 32 << 20;
+
+/// The values of `keys`, as far as they are not too many bytes together.
+pub(super) fn within_bounds(
+    values: impl Iterator<Item = Result<Option<Vec<u8>>, StoreError>>,
+) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+    let mut bytes = 0;
+    values
+        .map(|value| {
+            let value = value?;
+            bytes += value.as_ref().map_or(0, Vec::len);
+            if bytes > MAX_VALUES { Err(StoreError::TooMuch) } else { Ok(value) }
+        })
+        .collect()
+}
+
 /// As many keys as are listed at a time.
 pub(crate) const KEYS_AT_A_TIME: usize = 1_000;
 
@@ -53,6 +71,8 @@ pub(crate) enum StoreError {
     NotANumber,
     #[error("the number would not fit 64 bits")]
     Overflow,
+    #[error("the values are more than {MAX_VALUES} bytes together")]
+    TooMuch,
     #[error("the cursor is not one of this store's")]
     Cursor,
     /// Why is in the log.

@@ -68,7 +68,12 @@ impl Opened {
                 if self.endpoints_of(&name).next().is_some() {
                     return Box::pin(self.clone().resolve_granted(name));
                 }
-                self.deny("tcp", format_args!("{name}:5432"));
+                let component = &self.policy.component;
+                tracing::warn!(
+                    %component,
+                    "denied: looking up {name}; to allow it, say with which port: \
+                     grants.sockets.tcp = [\"{name}:443\"]"
+                );
                 Err(LookupError::NotGranted)
             }
             None => Err(LookupError::NoName),

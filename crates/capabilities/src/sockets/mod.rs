@@ -72,12 +72,12 @@ const MAX_MET: usize = 1_024;
 #[derive(Default)]
 struct Met {
     /// Addresses that granted names have led to, and the ports that they are granted with.
-    found: VecDeque<(IpAddr, Option<u16>)>,
+    found: VecDeque<(Protocol, IpAddr, Option<u16>)>,
     /// Who has sent datagrams to where the instance may listen.
     heard: VecDeque<SocketAddr>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Protocol {
     Tcp,
     Udp,
@@ -101,12 +101,10 @@ impl Opened {
     fn allows(&self, address: SocketAddr, purpose: SocketAddrUse) -> bool {
         let Sockets { tcp, udp, tcp_listen, udp_listen } = &self.policy.sockets;
         match purpose {
-            // The system chooses, as it does for a client.
-            SocketAddrUse::TcpBind | SocketAddrUse::UdpBind
-                if address.ip().is_unspecified() && address.port() == 0 =>
-            {
-                true
-            }
+            // The system chooses, as it does for a client. Where anybody may be heard that is not
+            // granted besides: whoever listens somewhere would listen everywhere.
+            SocketAddrUse::TcpBind if is_chosen_by_system(address) => true,
+            SocketAddrUse::UdpBind if is_chosen_by_system(address) && udp_listen.is_empty() => true,
             SocketAddrUse::TcpBind | SocketAddrUse::TcpListen => {
                 listens(tcp_listen, address) || self.deny("tcp-listen", address)
             }
@@ -115,22 +113,28 @@ impl Opened {
             }
             // Where it may listen, anybody may connect.
             SocketAddrUse::TcpAccept => true,
-            SocketAddrUse::TcpConnect => self.leads_to(tcp, address) || self.deny("tcp", address),
+            SocketAddrUse::TcpConnect => {
+                self.leads_to(Protocol::Tcp, tcp, address) || self.deny("tcp", address)
+            }
             SocketAddrUse::UdpSend => {
-                self.leads_to(udp, address) || self.has_heard(address) || self.deny("udp", address)
+                self.leads_to(Protocol::Udp, udp, address)
+                    || self.has_heard(address)
+                    || self.deny("udp", address)
             }
             SocketAddrUse::UdpReceive => {
-                self.leads_to(udp, address) || (!udp_listen.is_empty() && self.hear(address))
+                self.leads_to(Protocol::Udp, udp, address)
+                    || (!udp_listen.is_empty() && self.hear(address))
             }
         }
     }
 
-    fn leads_to(&self, endpoints: &[Endpoint], address: SocketAddr) -> bool {
+    fn leads_to(&self, protocol: Protocol, endpoints: &[Endpoint], address: SocketAddr) -> bool {
         endpoints.iter().any(|endpoint| endpoint.contains(address))
             || self.met().is_some_and(|met| {
                 let ip = address.ip().to_canonical();
-                met.found.iter().any(|(found, port)| {
-                    *found == ip && port.is_none_or(|port| port == address.port())
+                met.found.iter().any(|(by, found, port)| {
+                    (*by, *found) == (protocol, ip)
+                        && port.is_none_or(|port| port == address.port())
                 })
             })
     }
@@ -149,17 +153,19 @@ impl Opened {
     }
 
     /// What `name` is granted with, of either protocol.
-    fn endpoints_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Endpoint> {
+    fn endpoints_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (Protocol, &'a Endpoint)> {
         let Sockets { tcp, udp, .. } = &self.policy.sockets;
-        tcp.iter().chain(udp).filter(move |endpoint| endpoint.is_for_name(name))
+        let tcp = tcp.iter().map(|endpoint| (Protocol::Tcp, endpoint));
+        let udp = udp.iter().map(|endpoint| (Protocol::Udp, endpoint));
+        tcp.chain(udp).filter(move |(_, endpoint)| endpoint.is_for_name(name))
     }
 
     /// `name`, which is granted, leads to `addresses`.
     fn found(&self, name: &str, addresses: &[IpAddr]) {
         let Some(mut met) = self.met() else { return };
-        for endpoint in self.endpoints_of(name) {
+        for (protocol, endpoint) in self.endpoints_of(name) {
             for address in addresses {
-                let entry = (address.to_canonical(), endpoint.port);
+                let entry = (protocol, address.to_canonical(), endpoint.port);
                 if !met.found.contains(&entry) {
                     remember(&mut met.found, entry);
                 }
@@ -192,6 +198,10 @@ impl Opened {
             );
         }
     }
+}
+
+fn is_chosen_by_system(address: SocketAddr) -> bool {
+    address.ip().is_unspecified() && address.port() == 0
 }
 
 /// Whether `address` is among those to listen on. A granted port of 0 is any.
@@ -235,6 +245,8 @@ mod tests {
         for other in ["203.0.113.7:5433", "203.0.113.8:5432"] {
             assert!(!allows(&opened, SocketAddrUse::TcpConnect, other), "{other}");
         }
+        // By the protocol that it is granted with.
+        assert!(!allows(&opened, SocketAddrUse::UdpSend, "203.0.113.7:5432"));
         // A name that is not granted adds nothing.
         opened.found("other.example.com", &["203.0.113.9".parse().unwrap()]);
         assert!(!allows(&opened, SocketAddrUse::TcpConnect, "203.0.113.9:5432"));

@@ -41,6 +41,8 @@ use crate::{egress, tls::Tls};
 const MAX_CONNECTIONS: usize = 16;
 /// Statements that are kept prepared for each connection; with more, it begins anew.
 const PREPARED: usize = 256;
+/// The longest statement, in bytes.
+const MAX_STATEMENT: usize = 64 << 10;
 /// So long one waits for a connection, and for the server to accept it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// So long the server may take to answer; guests are usually more impatient.
@@ -63,7 +65,10 @@ impl Postgres {
     /// # Errors
     /// When that is no such URL.
     pub(super) fn new(name: &str, url: &str, tls: &Arc<Tls>) -> Result<Self, PostgresUrlError> {
-        let config = Config::from_str(url).map_err(|_| PostgresUrlError)?;
+        let mut config = Config::from_str(url).map_err(|_| PostgresUrlError)?;
+        if config.get_options().is_none() {
+            config.options(format!("-c statement_timeout={}", RESPONSE_TIMEOUT.as_millis()));
+        }
         let [Host::Tcp(host)] = config.get_hosts() else { return Err(PostgresUrlError) };
         let (host, port) = (host.clone(), config.get_ports().first().copied().unwrap_or(5432));
         let pool = Pool::builder(Server { config, host, port, tls: tls.clone() })
@@ -93,6 +98,10 @@ enum ConnectError {
     Postgres(#[from] tokio_postgres::Error),
 }
 
+/// Undoes what a guest has left behind, however it was written: nothing of it is for the next.
+const CLEAN: &str = "ROLLBACK; CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
+                     SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
+
 impl managed::Manager for Server {
     type Type = ClientWrapper;
     type Error = ConnectError;
@@ -115,7 +124,11 @@ impl managed::Manager for Server {
         client: &mut ClientWrapper,
         _: &Metrics,
     ) -> RecycleResult<ConnectError> {
-        if client.is_closed() { Err(RecycleError::message("closed")) } else { Ok(()) }
+        if client.is_closed() {
+            return Err(RecycleError::message("closed"));
+        }
+        client.simple_query(CLEAN).await.map_err(ConnectError::Postgres)?;
+        Ok(())
     }
 }
 
@@ -145,28 +158,26 @@ impl Database for Postgres {
         })?;
         Ok(Box::new(PostgresSession {
             client: Some(client),
-            is_dirty: false,
             in_transaction: false,
-            is_reading: Arc::default(),
+            is_busy: Arc::default(),
         }))
     }
 }
 
 struct PostgresSession {
     client: Option<Object<Server>>,
-    /// Something was set that others would notice.
-    is_dirty: bool,
     in_transaction: bool,
-    /// Rows are still to come.
-    is_reading: Arc<AtomicBool>,
+    /// Something was sent whose end was not seen.
+    is_busy: Arc<AtomicBool>,
 }
 
 impl Drop for PostgresSession {
     fn drop(&mut self) {
-        if (self.is_dirty || self.in_transaction || self.is_reading.load(SeqCst))
+        if (self.in_transaction || self.is_busy.load(SeqCst))
             && let Some(client) = self.client.take()
         {
-            // Out of the pool: the server undoes what was begun when the connection closes.
+            // Out of the pool: the server undoes what was begun when it sees the connection closed,
+            // after the statement's timeout at the latest.
             drop(Object::take(client));
         }
     }
@@ -174,19 +185,16 @@ impl Drop for PostgresSession {
 
 impl PostgresSession {
     /// Prepares a statement and holds the parameters against it.
-    async fn prepare(&mut self, text: &str, given: usize) -> Result<Statement, Error> {
-        match kind_of(text) {
-            Kind::Transaction => return Err(wrong("a transaction is begun by `begin`")),
-            Kind::Setting => self.is_dirty = true,
-            Kind::Other => {}
-        }
+    async fn prepare(&self, text: &str, given: usize) -> Result<Statement, Error> {
         let client = self.client()?;
         if client.statement_cache.size() >= PREPARED {
             client.statement_cache.clear();
         }
-        let statement = client.prepare_cached(text).await.map_err(|e| error(&e))?;
+        let statement = client.prepare_cached(text).await.map_err(|e| self.failure(&e))?;
         let expected = statement.params().len();
         if given != expected {
+            // Nothing but its preparing was sent.
+            self.is_busy.store(false, SeqCst);
             return Err(Error::ParameterCount(ParameterCount {
                 given: u32::try_from(given).unwrap_or(u32::MAX),
                 expected: u32::try_from(expected).unwrap_or(u32::MAX),
@@ -195,20 +203,39 @@ impl PostgresSession {
         Ok(statement)
     }
 
+    /// What the guest is told. Where the server has said it, the connection is free again.
+    fn failure(&self, e: &tokio_postgres::Error) -> Error {
+        if e.as_db_error().is_some() {
+            self.is_busy.store(false, SeqCst);
+        }
+        error(e)
+    }
+
     fn client(&self) -> Result<&ClientWrapper, Error> {
         self.client.as_deref().ok_or(Error::Unreachable)
     }
 
     async fn start(
-        &mut self,
+        &self,
         text: &str,
         parameters: &[Value],
     ) -> Result<(Statement, RowStream), Error> {
+        if text.len() > MAX_STATEMENT {
+            return Err(Error::Other(format!("a statement has at most {MAX_STATEMENT} bytes")));
+        }
         let run = async {
+            self.is_busy.store(true, SeqCst);
             let statement = self.prepare(text, parameters.len()).await?;
             let parameters: Vec<_> = parameters.iter().map(Parameter).collect();
-            let rows = self.client()?.query_raw(&statement, parameters).await;
-            Ok((statement, rows.map_err(|e| error(&e))?))
+            match self.client()?.query_raw(&statement, parameters).await {
+                Ok(rows) => Ok((statement, rows)),
+                Err(e) => {
+                    // Perhaps the tables have changed since it was prepared (PostgreSQL: "cached plan
+                    // must not change result type"): the next time it is prepared anew.
+                    self.client()?.statement_cache.remove(text, &[]);
+                    Err(self.failure(&e))
+                }
+            }
         };
         timeout(RESPONSE_TIMEOUT, run).await.unwrap_or(Err(Error::Unreachable))
     }
@@ -221,8 +248,9 @@ impl Session for PostgresSession {
             let (_, rows) = self.start(&statement, &parameters).await?;
             let mut rows = std::pin::pin!(rows);
             while let Some(row) = rows.next().await {
-                row.map_err(|e| error(&e))?;
+                row.map_err(|e| self.failure(&e))?;
             }
+            self.is_busy.store(false, SeqCst);
             Ok(rows.rows_affected().unwrap_or(0))
         };
         timeout(RESPONSE_TIMEOUT, run).await.unwrap_or(Err(Error::Unreachable))
@@ -234,8 +262,7 @@ impl Session for PostgresSession {
             name: column.name().to_owned(),
             type_name: column.type_().name().to_owned(),
         });
-        self.is_reading.store(true, SeqCst);
-        let rows = Rows { rows: Box::pin(rows), is_reading: self.is_reading.clone() };
+        let rows = Rows { rows: Box::pin(rows), is_busy: self.is_busy.clone() };
         let rows = rows.ready_chunks(ROWS_AT_A_TIME).map(|rows| rows.into_iter().collect());
         Ok(Query { columns: columns.collect(), rows: rows.boxed() })
     }
@@ -248,9 +275,11 @@ impl Session for PostgresSession {
         };
         // Before, so that a connection on which it fails is not used again.
         self.in_transaction = true;
+        self.is_busy.store(true, SeqCst);
         let run = self.client()?.simple_query(statement);
         let done = timeout(RESPONSE_TIMEOUT, run).await.map_err(|_| Error::Unreachable)?;
-        done.map_err(|e| error(&e))?;
+        done.map_err(|e| self.failure(&e))?;
+        self.is_busy.store(false, SeqCst);
         self.in_transaction = control == Control::Begin;
         Ok(())
     }
@@ -259,7 +288,7 @@ impl Session for PostgresSession {
 /// The rows of a query, which says when they have ended.
 struct Rows {
     rows: Pin<Box<RowStream>>,
-    is_reading: Arc<AtomicBool>,
+    is_busy: Arc<AtomicBool>,
 }
 
 impl Stream for Rows {
@@ -269,55 +298,16 @@ impl Stream for Rows {
         let next = std::task::ready!(self.rows.as_mut().poll_next(context));
         Poll::Ready(match next {
             Some(Ok(row)) => Some(from_row(&row)),
-            Some(Err(e)) => Some(Err(error(&e))),
+            Some(Err(e)) => {
+                self.is_busy.store(e.as_db_error().is_none(), SeqCst);
+                Some(Err(error(&e)))
+            }
             None => {
-                self.is_reading.store(false, SeqCst);
+                self.is_busy.store(false, SeqCst);
                 None
             }
         })
     }
-}
-
-/// What a statement does besides its work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// It begins or ends a transaction.
-    Transaction,
-    /// It changes the connection for whoever has it next.
-    Setting,
-    Other,
-}
-
-/// By its first word.
-fn kind_of(statement: &str) -> Kind {
-    let word = first_word(statement).to_ascii_uppercase();
-    match word.as_str() {
-        "BEGIN" | "START" | "COMMIT" | "END" | "ROLLBACK" | "ABORT" | "SAVEPOINT" | "RELEASE" => {
-            Kind::Transaction
-        }
-        "SET" | "RESET" | "LISTEN" | "UNLISTEN" | "LOAD" | "DISCARD" | "PREPARE" | "DEALLOCATE"
-        | "DECLARE" | "DO" | "CALL" => Kind::Setting,
-        _ => Kind::Other,
-    }
-}
-
-/// The first word after white space and comments.
-fn first_word(mut statement: &str) -> &str {
-    loop {
-        statement = statement.trim_start();
-        if let Some(comment) = statement.strip_prefix("--") {
-            statement = comment.split_once('\n').map_or("", |(_, rest)| rest);
-        } else if let Some(comment) = statement.strip_prefix("/*") {
-            statement = comment.split_once("*/").map_or("", |(_, rest)| rest);
-        } else {
-            let end = statement.find(|c: char| !c.is_ascii_alphabetic());
-            return statement.get(..end.unwrap_or(statement.len())).unwrap_or_default();
-        }
-    }
-}
-
-fn wrong(message: &str) -> Error {
-    Error::Statement(DatabaseError { code: String::new(), message: message.to_owned() })
 }
 
 /// What the server says, and nothing of where it is.
@@ -354,23 +344,4 @@ fn error(error: &tokio_postgres::Error) -> Error {
 /// Whether `kind` is one of those that are sent as text.
 pub(super) fn is_text(kind: &Type) -> bool {
     matches!(*kind, Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn statements_are_known_by_their_first_word() {
-        for (statement, kind) in [
-            ("SELECT 1", Kind::Other),
-            (" -- so\n/* and so */ begin", Kind::Transaction),
-            ("COMMIT;", Kind::Transaction),
-            ("set search_path = x", Kind::Setting),
-            ("-- nothing", Kind::Other),
-            ("beginning", Kind::Other),
-        ] {
-            assert_eq!(kind_of(statement), kind, "{statement}");
-        }
-    }
 }

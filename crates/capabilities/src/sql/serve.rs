@@ -224,8 +224,8 @@ fn stream<T: Send>(accessor: &Accessor<T, Sql>, reading: Result<Reading, Error>)
         let producer = Producer { rows, end: Some(end), _session: session };
         let rows = StreamReader::new(&mut store, producer)?;
         let ended = FutureReader::new(&mut store, async move {
-            // Where the guest has dropped the rows, nothing went wrong.
-            Ok::<_, wasmtime::Error>(ended.await.unwrap_or(Ok(())))
+            let unread = || Err(Error::Other("the rows were not read to their end".to_owned()));
+            Ok::<_, wasmtime::Error>(ended.await.unwrap_or_else(|_| unread()))
         })?;
         Ok(Ok((columns, rows, ended)))
     })

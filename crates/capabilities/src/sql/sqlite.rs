@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     thread,
     time::Duration,
@@ -18,17 +18,20 @@ use std::{
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use rusqlite::{
-    CachedStatement, Connection, ErrorCode, InterruptHandle,
+    CachedStatement, Connection, ErrorCode,
     config::DbConfig,
     hooks::{AuthAction, AuthContext, Authorization},
     limits::Limit,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    time::timeout,
+};
 
 use super::{
     database::{
         BATCHES, Batch, Column, Control, Database, DatabaseError, Error, ParameterCount, Query,
-        Row, Session, Value,
+        Row, Session, Value, size_of,
     },
     sqlite_value::{Declared, from_sql, to_sql},
 };
@@ -37,17 +40,23 @@ use super::{
 const MAX_CONNECTIONS: usize = 8;
 /// A statement waits so long for its turn to write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// The largest value, row or statement, in bytes.
+/// The largest value, in bytes, and the most columns of a row.
 const MAX_LENGTH: i32 = 8 << 20;
+const MAX_COLUMNS: i32 = 200;
+/// The largest row.
+const MAX_ROW: usize = 16 << 20;
+/// The longest statement, in bytes.
+const MAX_STATEMENT: i32 = 64 << 10;
+/// What all of SQLite may take of the process' memory; beyond it, a statement fails.
+const MAX_HEAP: i64 = 1 << 30;
+/// A statement looks so often whether its session is over, in steps of SQLite's machine.
+const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 /// Statements that are kept prepared for each connection.
 const PREPARED: usize = 64;
 
-/// What a guest may ask of SQLite itself: what describes the tables, and two that end with the
-/// transaction.
-const PRAGMAS: [&str; 13] = [
+/// What a guest may ask of SQLite itself: what describes the database and its tables.
+const PRAGMAS: [&str; 11] = [
     "application_id",
-    "case_sensitive_like",
-    "defer_foreign_keys",
     "foreign_key_check",
     "foreign_key_list",
     "index_info",
@@ -79,7 +88,10 @@ impl Sqlite {
 #[async_trait]
 impl Database for Sqlite {
     async fn session(&self) -> Result<Box<dyn Session>, Error> {
-        let place = self.0.places.clone().acquire_owned().await.map_err(|_| Error::Unreachable)?;
+        let place = timeout(BUSY_TIMEOUT, self.0.places.clone().acquire_owned()).await;
+        let Ok(Ok(place)) = place else {
+            return Err(Error::Other(format!("all {MAX_CONNECTIONS} connections are in use")));
+        };
         let idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let worker = match idle {
             Some(worker) => worker,
@@ -101,31 +113,39 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 struct Worker {
     jobs: mpsc::Sender<Job>,
     unfinished: Arc<AtomicUsize>,
-    interrupt: InterruptHandle,
+    /// Its session is over: whatever is under way or waits ends.
+    is_over: Arc<AtomicBool>,
+    /// The host itself begins or ends a transaction, which guests can't by statements.
+    is_control: Arc<AtomicBool>,
 }
 
 impl Worker {
     async fn start(path: PathBuf) -> Result<Self, Error> {
-        let (opened, connection) = oneshot::channel();
+        let (opened, is_opened) = oneshot::channel();
         let (jobs, mut waiting) = mpsc::channel::<Job>(1);
+        let (is_over, is_control) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let (over, control) = (is_over.clone(), is_control.clone());
         let work = move || {
-            let mut connection = match open(&path) {
+            let mut connection = match open(&path, &over, control) {
                 Ok(connection) => connection,
                 Err(error) => {
                     tracing::error!("the database {} can't be opened: {error}", path.display());
                     return;
                 }
             };
-            if opened.send(connection.get_interrupt_handle()).is_ok() {
+            if opened.send(()).is_ok() {
                 while let Some(job) = waiting.blocking_recv() {
+                    if over.load(SeqCst) {
+                        return;
+                    }
                     job(&mut connection);
                 }
             }
         };
         let thread = thread::Builder::new().name("dhow-sqlite".to_owned()).spawn(work);
         thread.map_err(|_| Error::Unreachable)?;
-        let interrupt = connection.await.map_err(|_| Error::Unreachable)?;
-        Ok(Self { jobs, unfinished: Arc::default(), interrupt })
+        is_opened.await.map_err(|_| Error::Unreachable)?;
+        Ok(Self { jobs, unfinished: Arc::default(), is_over, is_control })
     }
 
     /// Has the thread do `work`, and then `tell` its result.
@@ -146,7 +166,11 @@ impl Worker {
     }
 }
 
-fn open(path: &Path) -> Result<Connection, Box<dyn std::error::Error>> {
+fn open(
+    path: &Path,
+    is_over: &Arc<AtomicBool>,
+    is_control: Arc<AtomicBool>,
+) -> Result<Connection, Box<dyn std::error::Error>> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
@@ -159,14 +183,33 @@ fn open(path: &Path) -> Result<Connection, Box<dyn std::error::Error>> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_LENGTH)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, MAX_STATEMENT)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_COLUMN, MAX_COLUMNS)?;
+    connection.pragma_update(None, "hard_heap_limit", MAX_HEAP)?;
     connection.set_prepared_statement_cache_capacity(PREPARED);
-    connection.authorizer(Some(authorize))?;
+    let is_over = is_over.clone();
+    connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || is_over.load(SeqCst)))?;
+    connection.authorizer(Some(move |context: AuthContext<'_>| {
+        if is_control.load(SeqCst) { Authorization::Allow } else { authorize(&context) }
+    }))?;
     Ok(connection)
 }
 
-fn authorize(context: AuthContext<'_>) -> Authorization {
+/// What is temporary belongs to the connection, and would be there for the next request.
+fn authorize(context: &AuthContext<'_>) -> Authorization {
     match context.action {
-        AuthAction::Attach { .. } | AuthAction::Detach { .. } => Authorization::Deny,
+        AuthAction::Attach { .. }
+        | AuthAction::Detach { .. }
+        | AuthAction::Transaction { .. }
+        | AuthAction::Savepoint { .. }
+        | AuthAction::CreateTempIndex { .. }
+        | AuthAction::CreateTempTable { .. }
+        | AuthAction::CreateTempTrigger { .. }
+        | AuthAction::CreateTempView { .. }
+        | AuthAction::Unknown { .. } => Authorization::Deny,
+        AuthAction::CreateVtable { .. } if context.database_name == Some("temp") => {
+            Authorization::Deny
+        }
         AuthAction::Pragma { pragma_name, .. } if !PRAGMAS.contains(&pragma_name) => {
             Authorization::Deny
         }
@@ -208,6 +251,7 @@ impl Session for SqliteSession {
     async fn execute(&mut self, statement: String, parameters: Vec<Value>) -> Result<u64, Error> {
         let state = self.state;
         self.run(move |connection| {
+            check_transaction(connection, state)?;
             let before = connection.total_changes();
             {
                 let mut statement = prepare(connection, &statement, parameters)?;
@@ -226,8 +270,9 @@ impl Session for SqliteSession {
         let (sender, mut rows) = mpsc::channel(BATCHES);
         let last = sender.clone();
         let work = move |connection: &mut Connection| {
-            let read = read(connection, &statement, parameters, found, &sender);
-            read.and_then(|()| check_transaction(connection, state))
+            check_transaction(connection, state)?;
+            read(connection, &statement, parameters, found, &sender)?;
+            check_transaction(connection, state)
         };
         let tell = move |result| {
             if let Err(error) = result {
@@ -255,7 +300,14 @@ impl Session for SqliteSession {
             Control::Commit => ("COMMIT", State::Free),
             Control::Rollback => ("ROLLBACK", State::Free),
         };
-        self.run(move |connection| connection.execute_batch(statement).map_err(error)).await?;
+        let is_control = self.worker()?.is_control.clone();
+        self.run(move |connection| {
+            is_control.store(true, SeqCst);
+            let done = connection.execute_batch(statement).map_err(error);
+            is_control.store(false, SeqCst);
+            done
+        })
+        .await?;
         self.state = state;
         Ok(())
     }
@@ -268,22 +320,18 @@ impl Drop for SqliteSession {
             self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
         } else {
             // The thread ends with its connection, which undoes what was begun.
-            worker.interrupt.interrupt();
+            worker.is_over.store(true, SeqCst);
         }
     }
 }
 
-/// A guest that begins or ends transactions by itself would do so for others, too.
+/// SQLite ends a transaction by itself where a statement says so (`ON CONFLICT ROLLBACK`). What would
+/// follow is not part of it any more, and is not done.
 fn check_transaction(connection: &Connection, state: State) -> Result<(), Error> {
-    let message = match (state, connection.is_autocommit()) {
-        (State::Free, true) | (State::InTransaction, false) => return Ok(()),
-        (State::Free, false) => {
-            connection.execute_batch("ROLLBACK").map_err(error)?;
-            "a transaction is begun by `begin`"
-        }
-        (State::InTransaction, true) => "the transaction has ended: it was undone",
-    };
-    Err(Error::Statement(DatabaseError { code: String::new(), message: message.to_owned() }))
+    match (state, connection.is_autocommit()) {
+        (State::Free, true) | (State::InTransaction, false) => Ok(()),
+        _ => Err(wrong("the transaction has ended: it was undone")),
+    }
 }
 
 fn prepare<'a>(
@@ -334,28 +382,49 @@ fn read(
             (Column { name, type_name: type_name.to_owned() }, Declared::of(type_name))
         })
         .unzip();
+    // What changes something is done before anybody could lose interest in its rows.
+    let is_change = !statement.readonly();
     let mut rows = statement.raw_query();
     // The first step is where most errors are.
     let mut next = rows.next().map_err(error)?;
-    let _ = found.send(columns);
-    let mut batch = Batch::default();
+    let mut found = Some((found, columns));
+    if !is_change && let Some((found, columns)) = found.take() {
+        let _ = found.send(columns);
+    }
+    let (mut batch, mut kept, mut bytes) = (Batch::default(), Vec::new(), 0);
     while let Some(row) = next {
-        let values = declared
-            .iter()
-            .enumerate()
-            .map(|(index, declared)| Ok(from_sql(row.get_ref(index).map_err(error)?, *declared)));
-        if let Some(full) = batch.add(values.collect::<Result<_, Error>>()?)
-            && sender.blocking_send(Ok(full)).is_err()
-        {
-            return Ok(());
+        let values = values(row, &declared)?;
+        let size = values.iter().map(size_of).sum::<usize>();
+        bytes = if is_change { bytes + size } else { size };
+        if bytes > MAX_ROW {
+            return Err(wrong("a row, and all rows of a change, have at most 16 MiB"));
+        }
+        match batch.add(values) {
+            Some(full) if is_change => kept.push(full),
+            Some(full) => {
+                if sender.blocking_send(Ok(full)).is_err() {
+                    return Ok(());
+                }
+            }
+            None => {}
         }
         next = rows.next().map_err(error)?;
     }
-    let rest = batch.take();
-    if !rest.is_empty() {
-        let _ = sender.blocking_send(Ok(rest));
+    kept.push(batch.take());
+    if let Some((found, columns)) = found {
+        let _ = found.send(columns);
+    }
+    for rows in kept.into_iter().filter(|rows| !rows.is_empty()) {
+        if sender.blocking_send(Ok(rows)).is_err() {
+            break;
+        }
     }
     Ok(())
+}
+
+fn values(row: &rusqlite::Row<'_>, declared: &[Declared]) -> Result<Row, Error> {
+    let columns = declared.iter().enumerate();
+    columns.map(|(index, kind)| Ok(from_sql(row.get_ref(index).map_err(error)?, *kind))).collect()
 }
 
 /// What the guest is told.

@@ -41,6 +41,10 @@ impl Declared {
     }
 }
 
+/// A column declared as a number keeps a decimal as a float (SQLite, "Type Affinity"), which has so
+/// many digits.
+const MAX_DIGITS: usize = 15;
+
 /// What is stored for `value`.
 pub(super) fn to_sql(value: &Value) -> Result<ToSqlOutput<'_>, Error> {
     let stored = match value {
@@ -52,6 +56,9 @@ pub(super) fn to_sql(value: &Value) -> Result<ToSqlOutput<'_>, Error> {
             Err(_) => return Err(Error::ParameterType("SQLite's integers have a sign".into())),
         },
         Value::Float(float) => Stored::Real(*float),
+        Value::Decimal(text) if text.bytes().filter(u8::is_ascii_digit).count() > MAX_DIGITS => {
+            return Err(Error::ParameterType("SQLite keeps 15 digits of a decimal".into()));
+        }
         Value::Decimal(text) | Value::Text(text) | Value::Json(text) | Value::Uuid(text) => {
             return Ok(ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())));
         }
@@ -76,8 +83,10 @@ pub(super) fn from_sql(stored: ValueRef<'_>, declared: Declared) -> Value {
         (ValueRef::Null, _) => Value::Null,
         (ValueRef::Integer(integer @ (0 | 1)), Declared::Boolean) => Value::Boolean(integer == 1),
         (ValueRef::Integer(integer), Declared::Decimal) => Value::Decimal(integer.to_string()),
+        (ValueRef::Integer(integer), Declared::Json) => Value::Json(integer.to_string()),
         (ValueRef::Integer(integer), _) => Value::Integer(integer),
         (ValueRef::Real(float), Declared::Decimal) => Value::Decimal(float.to_string()),
+        (ValueRef::Real(float), Declared::Json) => Value::Json(float.to_string()),
         (ValueRef::Real(float), _) => Value::Float(float),
         (ValueRef::Blob(bytes), _) => Value::Bytes(bytes.to_vec()),
         (ValueRef::Text(bytes), declared) => {

@@ -156,6 +156,7 @@ fn read_labels(
     };
     let mut labels = BTreeMap::new();
     for (label, value) in entries {
+        check_key(label.get_ref(), label.span(), faults);
         let Some(text) = raw::string(value, example, faults) else { continue };
         match Name::new(text) {
             Ok(backend) => {
@@ -170,6 +171,16 @@ fn read_labels(
     labels
 }
 
+/// Keys and labels are shown to people, whom nothing in them should deceive.
+fn check_key(key: &str, span: Range<usize>, faults: &mut Vec<Fault>) {
+    if !key.bytes().all(|byte| byte.is_ascii_graphic()) || key.is_empty() {
+        faults.push(
+            Fault::new(span, format!("`{}` can't be a key here", key.escape_debug()))
+                .help("a key has letters, digits and punctuation of ASCII, and no spaces"),
+        );
+    }
+}
+
 const CONFIG_EXAMPLE: &str = r#"grants.config = { greeting = "hello" }"#;
 
 fn read_config(value: Value<'_>, faults: &mut Vec<Fault>) -> BTreeMap<String, String> {
@@ -177,11 +188,14 @@ fn read_config(value: Value<'_>, faults: &mut Vec<Fault>) -> BTreeMap<String, St
         faults.push(raw::wrong_type(value, "a table", CONFIG_EXAMPLE));
         return BTreeMap::new();
     };
-    let entry = |(key, value): (&toml::Spanned<_>, Value<'_>)| {
-        let key: &std::borrow::Cow<'_, str> = key.get_ref();
-        Some((key.to_string(), raw::string(value, CONFIG_EXAMPLE, faults)?.to_owned()))
-    };
-    entries.iter().filter_map(entry).collect()
+    let mut config = BTreeMap::new();
+    for (key, value) in entries {
+        check_key(key.get_ref(), key.span(), faults);
+        if let Some(text) = raw::string(value, CONFIG_EXAMPLE, faults) {
+            config.insert(key.get_ref().to_string(), text.to_owned());
+        }
+    }
+    config
 }
 
 fn read_secrets(
@@ -249,6 +263,7 @@ mod tests {
                 "grants.sockets.tcp-listen = [\"localhost:80\"]",
                 "`localhost:80`: one listens on an address of this machine and a port",
             ),
+            ("grants.sql = { \"a\\u001b[2K\" = \"main\" }", "`a\\u{1b}[2K` can't be a key here"),
             ("grants.keyvalue = [\"default\"]", "expected a table, found an array"),
             ("grants.sql = { a = \"The One\" }", "`The One` is no name of a backend: "),
             ("grants.config = { a = 1 }", "expected a string, found an integer"),
