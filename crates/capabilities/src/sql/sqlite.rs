@@ -399,14 +399,12 @@ fn read(
         if bytes > MAX_ROW {
             return Err(wrong("a row, and all rows of a change, have at most 16 MiB"));
         }
-        match batch.add(values) {
-            Some(full) if is_change => kept.push(full),
-            Some(full) => {
-                if sender.blocking_send(Ok(full)).is_err() {
-                    return Ok(());
-                }
+        if let Some(full) = batch.add(values) {
+            if is_change {
+                kept.push(full);
+            } else if sender.blocking_send(Ok(full)).is_err() {
+                return Ok(());
             }
-            None => {}
         }
         next = rows.next().map_err(error)?;
     }
