@@ -22,12 +22,19 @@ pub struct Backends {
     pub(crate) keyvalue: Bound<dyn Store>,
     pub(crate) sql: Bound<dyn Database>,
     pub(crate) secrets: Secrets,
+    /// For all connections, those of guests' requests too: the system's roots are read once.
+    pub(crate) tls: Arc<Tls>,
 }
 
 impl Backends {
     /// No backend at all.
     pub fn none() -> Self {
-        Self { keyvalue: Bound::none(), sql: Bound::none(), secrets: Secrets::none() }
+        Self {
+            keyvalue: Bound::none(),
+            sql: Bound::none(),
+            secrets: Secrets::none(),
+            tls: Arc::default(),
+        }
     }
 
     /// What `operator` has bound; and for every other name an embedded default in the folder
@@ -41,7 +48,7 @@ impl Backends {
         data: Option<PathBuf>,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Vec<BackendError>> {
-        let tls = Arc::new(Tls::default());
+        let tls = Arc::<Tls>::default();
         let (mut stores, mut databases) = (BTreeMap::new(), BTreeMap::new());
         let mut errors = Vec::new();
         for (name, backend) in &operator.backends {
@@ -80,6 +87,7 @@ impl Backends {
             keyvalue: Bound { by_name: Mutex::new(stores), embedded: keyvalue },
             sql: Bound { by_name: Mutex::new(databases), embedded: sql },
             secrets,
+            tls,
         })
     }
 }

@@ -31,7 +31,6 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use backends::Labels;
-use tls::Tls;
 
 pub use backends::{BackendError, Backends, UnboundBackend};
 pub use command::{CommandGrants, FolderGrant, OpenFolderError};
@@ -42,7 +41,6 @@ pub use stdio::{GuestOutput, LogLevel, Stream};
 
 /// What all instances of the process share.
 pub struct Capabilities {
-    tls: Arc<Tls>,
     output: Arc<dyn GuestOutput>,
     host_environment: Box<HostEnvironment>,
     backends: Backends,
@@ -95,6 +93,14 @@ impl GrantFault {
             Self::Unused { grant, .. } => format!("remove {grant}"),
         }
     }
+}
+
+/// What was granted; what is wrong with it goes to `faults`.
+fn kept<T, F>(granted: Result<T, Vec<F>>, faults: &mut Vec<GrantFault>) -> Option<T>
+where
+    GrantFault: From<F>,
+{
+    granted.map_err(|found| faults.extend(found.into_iter().map(GrantFault::from))).ok()
 }
 
 /// Grants that nothing is done with, and imports that would need one.
@@ -166,12 +172,7 @@ impl Capabilities {
         host_environment: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
         backends: Backends,
     ) -> Self {
-        Self {
-            tls: Arc::new(Tls::default()),
-            output,
-            host_environment: Box::new(host_environment),
-            backends,
-        }
+        Self { output, host_environment: Box::new(host_environment), backends }
     }
 
     /// Holds what the manifest grants `component` against what the host has, and against what the
@@ -188,20 +189,21 @@ impl Capabilities {
     ) -> Result<Granted, Vec<GrantFault>> {
         let grants = &component.grants;
         let mut faults = unmatched(grants, imports);
-        let environment = environment::grant(&grants.env, &self.host_environment)
-            .map_err(|missing| faults.extend(missing.into_iter().map(GrantFault::from)));
-        let keyvalue = Labels::grant(name, &grants.keyvalue, &self.backends.keyvalue)
-            .map_err(|unbound| faults.extend(unbound.into_iter().map(GrantFault::from)));
-        let sql = Labels::grant(name, &grants.sql, &self.backends.sql)
-            .map_err(|unbound| faults.extend(unbound.into_iter().map(GrantFault::from)));
-        let config = config::grant(&grants.config, &grants.secrets, &self.backends.secrets)
-            .map_err(|unknown| faults.extend(unknown.into_iter().map(GrantFault::from)));
+        let environment =
+            kept(environment::grant(&grants.env, &self.host_environment), &mut faults);
+        let keyvalue =
+            kept(Labels::grant(name, &grants.keyvalue, &self.backends.keyvalue), &mut faults);
+        let sql = kept(Labels::grant(name, &grants.sql, &self.backends.sql), &mut faults);
+        let config = kept(
+            config::grant(&grants.config, &grants.secrets, &self.backends.secrets),
+            &mut faults,
+        );
         match (environment, keyvalue, sql, config) {
-            (Ok(environment), Ok(keyvalue), Ok(sql), Ok(config)) if faults.is_empty() => {
+            (Some(environment), Some(keyvalue), Some(sql), Some(config)) if faults.is_empty() => {
                 Ok(Granted {
                     component: name.clone(),
                     memory_limit: component.limits.memory.bytes(),
-                    http: http_client::grant(name, &grants.http, &self.tls),
+                    http: http_client::grant(name, &grants.http, &self.backends.tls),
                     environment,
                     sockets: sockets::grant(name, &grants.sockets),
                     keyvalue,
@@ -239,7 +241,11 @@ impl Capabilities {
         command::open(grants, &mut wasi)?;
         let name = &grants.name;
         let opened = Opened {
-            http_client: http_client::open(&http_client::grant(name, &grants.http, &self.tls)),
+            http_client: http_client::open(&http_client::grant(
+                name,
+                &grants.http,
+                &self.backends.tls,
+            )),
             sockets: sockets::open(&sockets::grant(name, &grants.sockets), &mut wasi),
             keyvalue: Labels::none(name),
             sql: Labels::none(name),

@@ -24,7 +24,6 @@ use tokio_postgres::{
     Config, NoTls, RowStream, Statement,
     config::{Host, SslMode},
     tls::MakeTlsConnect,
-    types::Type,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -339,9 +338,4 @@ fn error(error: &tokio_postgres::Error) -> Error {
         "53" => Error::Other(told.message),
         _ => Error::Statement(told),
     }
-}
-
-/// Whether `kind` is one of those that are sent as text.
-pub(super) fn is_text(kind: &Type) -> bool {
-    matches!(*kind, Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN)
 }

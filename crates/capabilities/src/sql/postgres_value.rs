@@ -143,7 +143,9 @@ impl<'a> FromSql<'a> for Column {
             Type::INT8_ARRAY => Value::IntegerArray(get(kind, raw)?),
             Type::FLOAT8_ARRAY => Value::FloatArray(get(kind, raw)?),
             Type::TEXT_ARRAY | Type::VARCHAR_ARRAY => Value::TextArray(get(kind, raw)?),
-            _ if super::postgres::is_text(kind) => Value::Text(get(kind, raw)?),
+            Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN => {
+                Value::Text(get(kind, raw)?)
+            }
             _ => match kind.kind() {
                 Kind::Enum(_) => Value::Text(String::from_utf8(raw.to_vec())?),
                 Kind::Domain(inner) => return Self::from_sql(inner, raw),
