@@ -5,6 +5,7 @@ mod build;
 mod code_cache;
 mod durability;
 mod faults;
+mod files;
 mod http;
 mod idle;
 mod inspect;

@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::{
     MissingVariable,
     config::Secrets,
+    files::Volumes,
     keyvalue::{self, RedisUrlError, Store},
     sql::{self, Database, PostgresUrlError},
     tls::Tls,
@@ -22,6 +23,7 @@ pub struct Backends {
     pub(crate) keyvalue: Bound<dyn Store>,
     pub(crate) sql: Bound<dyn Database>,
     pub(crate) secrets: Secrets,
+    pub(crate) volumes: Volumes,
     /// For all connections, those of guests' requests too: the system's roots are read once.
     pub(crate) tls: Arc<Tls>,
 }
@@ -33,19 +35,21 @@ impl Backends {
             keyvalue: Bound::none(),
             sql: Bound::none(),
             secrets: Secrets::none(),
+            volumes: Volumes::new(PathBuf::new()),
             tls: Arc::default(),
         }
     }
 
     /// What `operator` has bound; and for every other name an embedded default in the folder
-    /// `data`, or nothing where there is none. `environment` gives the variables that the
-    /// configuration refers to.
+    /// `data`, or nothing where there is none. Folders that are granted are relative to `root`.
+    /// `environment` gives the variables that the configuration refers to.
     ///
     /// # Errors
     /// With everything that is bound to what can't be.
     pub fn new(
         operator: &Operator,
         data: Option<PathBuf>,
+        root: PathBuf,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Vec<BackendError>> {
         let tls = Arc::<Tls>::default();
@@ -87,6 +91,7 @@ impl Backends {
             keyvalue: Bound { by_name: Mutex::new(stores), embedded: keyvalue },
             sql: Bound { by_name: Mutex::new(databases), embedded: sql },
             secrets,
+            volumes: Volumes::new(root),
             tls,
         })
     }

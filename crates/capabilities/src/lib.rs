@@ -12,6 +12,7 @@ mod command;
 mod config;
 mod egress;
 mod environment;
+mod files;
 mod http_client;
 mod interfaces;
 mod keyvalue;
@@ -36,6 +37,7 @@ pub use backends::{BackendError, Backends, UnboundBackend};
 pub use command::{CommandGrants, FolderGrant, OpenFolderError};
 pub use config::UnknownSecret;
 pub use environment::MissingVariable;
+pub use files::UnknownFolder;
 pub use interfaces::{is_served, nearest_served};
 pub use stdio::{GuestOutput, LogLevel, Stream};
 
@@ -58,6 +60,7 @@ pub struct Granted {
     sockets: sockets::Granted,
     keyvalue: keyvalue::Granted,
     sql: sql::Granted,
+    files: files::Granted,
     config: config::Granted,
 }
 
@@ -71,6 +74,8 @@ pub enum GrantFault {
     Backend(#[from] UnboundBackend),
     #[error(transparent)]
     Secret(#[from] UnknownSecret),
+    #[error(transparent)]
+    Folder(#[from] UnknownFolder),
     #[error("it imports `{import}`, and nothing is granted for that")]
     Ungranted { import: String, line: &'static str },
     #[error("it has {grant}, and imports nothing of {interface}")]
@@ -89,6 +94,7 @@ impl GrantFault {
                 "write in the operator's configuration: secrets.{name} = \"${{VARIABLE}}\", \
                  or {{ file = \"PATH\" }}"
             ),
+            Self::Folder(folder) => folder.help(),
             Self::Ungranted { line, .. } => format!("write: {line}"),
             Self::Unused { grant, .. } => format!("remove {grant}"),
         }
@@ -127,6 +133,12 @@ fn unmatched(grants: &Grants, imports: &[String]) -> Vec<GrantFault> {
             "wasi:keyvalue",
         ),
         (!grants.sql.is_empty(), imported("dhow:sql/").is_some(), "grants.sql", "dhow:sql"),
+        (
+            !grants.files.is_empty(),
+            imported("wasi:filesystem/").is_some(),
+            "grants.files",
+            "wasi:filesystem",
+        ),
         (
             !grants.config.is_empty() || !grants.secrets.is_empty(),
             imported("wasi:config/").is_some(),
@@ -194,25 +206,27 @@ impl Capabilities {
         let keyvalue =
             kept(Labels::grant(name, &grants.keyvalue, &self.backends.keyvalue), &mut faults);
         let sql = kept(Labels::grant(name, &grants.sql, &self.backends.sql), &mut faults);
+        let files = kept(files::grant(name, &grants.files, &self.backends.volumes), &mut faults);
         let config = kept(
             config::grant(&grants.config, &grants.secrets, &self.backends.secrets),
             &mut faults,
         );
-        match (environment, keyvalue, sql, config) {
-            (Some(environment), Some(keyvalue), Some(sql), Some(config)) if faults.is_empty() => {
-                Ok(Granted {
-                    component: name.clone(),
-                    memory_limit: component.limits.memory.bytes(),
-                    http: http_client::grant(name, &grants.http, &self.backends.tls),
-                    environment,
-                    sockets: sockets::grant(name, &grants.sockets),
-                    keyvalue,
-                    sql,
-                    config,
-                })
-            }
-            _ => Err(faults),
-        }
+        let (Some(environment), Some(keyvalue), Some(sql), Some(files), Some(config), true) =
+            (environment, keyvalue, sql, files, config, faults.is_empty())
+        else {
+            return Err(faults);
+        };
+        Ok(Granted {
+            component: name.clone(),
+            memory_limit: component.limits.memory.bytes(),
+            http: http_client::grant(name, &grants.http, &self.backends.tls),
+            environment,
+            sockets: sockets::grant(name, &grants.sockets),
+            keyvalue,
+            sql,
+            files,
+            config,
+        })
     }
 
     /// Makes the state of one instance.
@@ -225,6 +239,7 @@ impl Capabilities {
             sockets: sockets::open(&granted.sockets, &mut wasi),
             keyvalue: granted.keyvalue.clone(),
             sql: granted.sql.clone(),
+            files: files::open(&granted.files),
             config: config::open(&granted.config),
             log: logging::open(&granted.component, &self.output),
         };
@@ -249,6 +264,7 @@ impl Capabilities {
             sockets: sockets::open(&sockets::grant(name, &grants.sockets), &mut wasi),
             keyvalue: Labels::none(name),
             sql: Labels::none(name),
+            files: files::open(&files::nothing()),
             config: config::nothing(),
             log: logging::open(name, &self.output),
         };
@@ -269,6 +285,7 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     // From here on some of what is there is replaced by our own.
     linker.allow_shadowing(true);
     sockets::link(linker)?;
+    files::link(linker)?;
     linker.allow_shadowing(false);
     keyvalue::link(linker)?;
     sql::link(linker)?;
@@ -285,6 +302,7 @@ pub struct State {
     sockets: sockets::Opened,
     keyvalue: keyvalue::Granted,
     sql: sql::Granted,
+    files: files::Opened,
     config: config::Granted,
     log: logging::Log,
     budget: Budget,
@@ -296,19 +314,34 @@ struct Opened {
     sockets: sockets::Opened,
     keyvalue: keyvalue::Granted,
     sql: sql::Granted,
+    files: files::Opened,
     config: config::Granted,
     log: logging::Log,
 }
 
 impl State {
     fn new(wasi: &mut WasiCtxBuilder, budget: Budget, opened: Opened) -> Self {
-        let Opened { http_client, sockets, keyvalue, sql, config, log } = opened;
+        let Opened { http_client, sockets, keyvalue, sql, files, config, log } = opened;
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(MAX_FIELDS);
         let wasi = wasi.max_random_size(MAX_RANDOM_BYTES).build();
-        Self { table, wasi, http, http_client, sockets, keyvalue, sql, config, log, budget }
+        let mut state = Self {
+            table,
+            wasi,
+            http,
+            http_client,
+            sockets,
+            keyvalue,
+            sql,
+            files,
+            config,
+            log,
+            budget,
+        };
+        state.install_folders();
+        state
     }
 }
 

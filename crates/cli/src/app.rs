@@ -82,8 +82,8 @@ pub(crate) fn backends(config: Option<&Path>, folder: &Path) -> Result<Backends,
         }
         None => Operator::default(),
     };
-    let data = folder.join(DATA);
-    Ok(Backends::new(&operator, Some(data), &folders::environment_variable)?)
+    let (data, root) = (Some(folder.join(DATA)), folder.to_owned());
+    Ok(Backends::new(&operator, data, root, &folders::environment_variable)?)
 }
 
 fn folder_of(path: &Path) -> PathBuf {

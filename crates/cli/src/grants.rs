@@ -53,6 +53,13 @@ pub(crate) fn lines(grants: &Grants) -> Vec<String> {
     lines.extend(
         grants.sql.iter().map(|(label, name)| format!("open the database {label}: {name}")),
     );
+    lines.extend(grants.files.iter().map(|(guest, folder)| {
+        let (verb, quota) = match folder.quota {
+            Some(quota) => ("write to", format!(", up to {quota}")),
+            None => ("read", String::new()),
+        };
+        format!("{verb} {guest}: {}{quota}", folder.host.display())
+    }));
     let keys: Vec<_> = grants.config.keys().map(String::as_str).collect();
     if !keys.is_empty() {
         lines.push(format!("read the configuration {}", keys.join(", ")));

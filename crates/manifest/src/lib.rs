@@ -19,8 +19,8 @@ mod route;
 pub use app::{App, Build, Component};
 pub use fault::{Fault, Faults, Position};
 pub use grants::{
-    Endpoint, EndpointError, Environment, Grants, HostError, HostPattern, Origin, OriginError,
-    Peer, Scheme, Sockets,
+    Endpoint, EndpointError, Environment, Folder, Grants, HostError, HostPattern, Origin,
+    OriginError, Peer, Scheme, Sockets,
 };
 pub use instances::{Instances, Reuse};
 pub use limits::{Limits, LimitsError, MemorySize};

@@ -103,10 +103,8 @@ fn many(bucket: &Bucket, count: usize) -> Result<String, Error> {
     }
     let last: Vec<_> = keys.iter().rev().take(2).cloned().collect();
     let found = batch::get_many(bucket, &last)?;
-    let found: Vec<_> = found
-        .into_iter()
-        .map(|entry| entry.map_or("nothing".to_owned(), |(key, _)| key))
-        .collect();
+    let found: Vec<_> =
+        found.into_iter().map(|entry| entry.map_or("nothing".to_owned(), |(key, _)| key)).collect();
     let listed = all_keys(bucket)?.len();
     for part in keys.chunks(1_000) {
         batch::delete_many(bucket, part)?;

@@ -1,6 +1,7 @@
 //! What a component may do besides computing. What is not granted is not there.
 
 mod endpoint;
+mod folder;
 mod host;
 mod origin;
 mod read;
@@ -13,6 +14,7 @@ use std::{
 use crate::Name;
 
 pub use endpoint::{Endpoint, EndpointError, Peer};
+pub use folder::Folder;
 pub use host::{HostError, HostPattern};
 pub use origin::{Origin, OriginError, Scheme};
 pub(crate) use read::read;
@@ -31,6 +33,8 @@ pub struct Grants {
     pub keyvalue: BTreeMap<String, Name>,
     /// The SQL databases that it can open, in the same way.
     pub sql: BTreeMap<String, Name>,
+    /// The folders of the host that it sees, by its own paths for them.
+    pub files: BTreeMap<String, Folder>,
     /// What it reads as configuration, by key.
     pub config: BTreeMap<String, String>,
     /// The secrets of the operator that it reads as configuration, each by its name.

@@ -8,7 +8,7 @@ use std::{
 
 use toml::de::DeValue;
 
-use super::{Endpoint, Environment, Grants, Origin, Sockets};
+use super::{Endpoint, Environment, Grants, Origin, Sockets, folder};
 use crate::{
     Fault, Name,
     raw::{self, Table, Value},
@@ -31,6 +31,7 @@ pub(crate) fn read(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Grants {
     let sql = table
         .get("sql")
         .map(|value| read_labels(value, r#"grants.sql = { orders = "default" }"#, faults));
+    let files = table.get("files").map(|value| folder::read(value, faults)).unwrap_or_default();
     let config = table.get("config").map(|value| read_config(value, faults)).unwrap_or_default();
     let secrets =
         table.get("secrets").map(|value| read_secrets(value, &config, faults)).unwrap_or_default();
@@ -38,6 +39,7 @@ pub(crate) fn read(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Grants {
     Grants {
         http,
         env,
+        files,
         config,
         secrets,
         sockets: sockets.unwrap_or_default(),
@@ -224,7 +226,7 @@ fn read_secrets(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::App;
+    use crate::{App, Folder};
 
     /// The grants of a component that has `text` for them, or the message of the first fault.
     fn parse(text: &str) -> Result<Grants, String> {
@@ -241,6 +243,7 @@ mod tests {
             "grants.sockets = { tcp = [\"db.example.com:5432\"], udp-listen = [\"[::1]:53\"] }\n\
              grants.keyvalue = { sessions = \"default\" }\n\
              grants.sql = { orders = \"main\" }\n\
+             grants.files = { \"/site\" = \"public\", \"/\" = { folder = \"data\", write = true } }\n\
              grants.config = { greeting = \"hello\" }\n\
              grants.secrets = [\"jwt-key\"]",
         )
@@ -249,6 +252,8 @@ mod tests {
         assert_eq!(grants.sockets.udp_listen, ["[::1]:53".parse().unwrap()]);
         assert_eq!(grants.keyvalue["sessions"].as_str(), "default");
         assert_eq!(grants.sql["orders"].as_str(), "main");
+        assert_eq!(grants.files["/site"], Folder { host: "public".into(), quota: None });
+        assert_eq!(grants.files["/"].quota, Some(Folder::DEFAULT_QUOTA));
         assert_eq!(grants.config["greeting"], "hello");
         assert!(grants.secrets.contains("jwt-key"));
     }
@@ -266,6 +271,18 @@ mod tests {
             ("grants.sql = { \"a\\u001b[2K\" = \"main\" }", "`a\\u{1b}[2K` can't be a key here"),
             ("grants.keyvalue = [\"default\"]", "expected a table, found an array"),
             ("grants.sql = { a = \"The One\" }", "`The One` is no name of a backend: "),
+            ("grants.files = { data = \"data\" }", "`data` is no path for a guest"),
+            ("grants.files = { \"/a/../b\" = \"data\" }", "`/a/../b` is no path for a guest"),
+            ("grants.files = { \"/a\" = { write = true } }", "no folder is named"),
+            ("grants.files = { \"/a\" = { folder = \"a\", write = 1 } }", "expected true or false"),
+            (
+                "grants.files = { \"/a\" = { folder = \"a\", quota = \"1MiB\" } }",
+                "the folder has a quota, and can't be written to",
+            ),
+            (
+                "grants.files = { \"/a\" = { folder = \"a\", write = true, quota = \"1KiB\" } }",
+                "`1KiB`: a quota is at least 64KiB",
+            ),
             ("grants.config = { a = 1 }", "expected a string, found an integer"),
             ("grants.secrets = [\"JWT\"]", "`JWT` is no name of a secret: "),
             (
