@@ -18,3 +18,4 @@ mod settings;
 mod sockets;
 mod sql;
 mod streaming;
+mod tls;

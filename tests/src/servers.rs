@@ -1,6 +1,7 @@
 //! Real servers that guests use, each on a free port of this machine with data of its own.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Write as _},
     net::{SocketAddr, TcpListener},
     os::unix::fs::MetadataExt as _,
@@ -9,6 +10,8 @@ use std::{
 };
 
 use tempfile::TempDir;
+
+use crate::upstream::Certified;
 
 /// A Redis, with a password.
 pub struct Redis {
@@ -30,9 +33,27 @@ impl Redis {
     /// Starts one at `address`.
     pub fn start_at(address: SocketAddr) -> Option<Self> {
         let data = tempfile::tempdir().expect("a folder");
+        Self::start_in(data, address, &["--port", &address.port().to_string()])
+    }
+
+    /// Starts one that speaks TLS only, as `localhost`. The certificate of its authority is written
+    /// to `authority`.
+    pub fn start_tls(authority: &Path) -> Option<Self> {
+        let data = tempfile::tempdir().expect("a folder");
+        let Certified { certificate, key } = Certified::for_localhost(authority);
+        fs::write(data.path().join("cert.pem"), certificate.pem()).expect("written");
+        fs::write(data.path().join("key.pem"), key.serialize_pem()).expect("written");
+        let address = free_address();
+        let port = address.port().to_string();
+        let tls = ["--port", "0", "--tls-port", &port, "--tls-auth-clients", "no"];
+        let files = ["--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem"];
+        Self::start_in(data, address, &[&tls[..], &files].concat())
+    }
+
+    fn start_in(data: TempDir, address: SocketAddr, arguments: &[&str]) -> Option<Self> {
         let started = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--save", "", "--requirepass", PASSWORD])
-            .args(["--port", &address.port().to_string()])
+            .args(arguments)
             .current_dir(data.path())
             .stdout(Stdio::piped())
             .spawn();
@@ -78,7 +99,7 @@ impl Postgres {
         let data = tempfile::tempdir().expect("a folder");
         let folder = data.path().join("data");
         let password = data.path().join("password");
-        std::fs::write(&password, PASSWORD).expect("written");
+        fs::write(&password, PASSWORD).expect("written");
         give_to("postgres", data.path());
         let made = as_user("postgres", &programs.join("initdb"))
             .args(["--username=postgres", "--auth=scram-sha-256", "--no-sync", "--encoding=UTF8"])
@@ -123,7 +144,7 @@ fn wait_for(output: impl std::io::Read + Send + 'static, text: &str) {
 
 /// The folder of `program` in the highest version below `folder`.
 fn newest(folder: &str, program: &str) -> Option<PathBuf> {
-    let versions = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    let versions = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
     let mut found: Vec<_> = versions.filter(|path| path.join(program).exists()).collect();
     found.sort();
     Some(found.pop()?.join(program).parent()?.to_owned())
@@ -147,7 +168,7 @@ fn give_to(user: &str, folder: &Path) {
 }
 
 fn is_root() -> bool {
-    std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
 /// Says so past the capture of the tests' output, which nobody sees where all pass.

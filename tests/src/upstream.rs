@@ -18,7 +18,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
@@ -40,13 +40,7 @@ impl Upstream {
     /// A server with TLS for `localhost`, by HTTP/2 where the client can. The certificate of its
     /// authority is written to `authority`.
     pub async fn start_tls(authority: &Path) -> Self {
-        let mut ca = CertificateParams::default();
-        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
-        std::fs::write(authority, ca.pem()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let certificate =
-            CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &ca).unwrap();
+        let Certified { certificate, key } = Certified::for_localhost(authority);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -85,6 +79,25 @@ impl Upstream {
     /// How many connections it has accepted.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+}
+
+/// A certificate of a new authority.
+pub(crate) struct Certified {
+    pub(crate) certificate: Certificate,
+    pub(crate) key: KeyPair,
+}
+
+impl Certified {
+    /// One for `localhost`. The certificate of its authority is written to `authority`.
+    pub(crate) fn for_localhost(authority: &Path) -> Self {
+        let mut ca = CertificateParams::default();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
+        std::fs::write(authority, ca.pem()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let names = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        Self { certificate: names.signed_by(&key, &ca).unwrap(), key }
     }
 }
 

@@ -4,7 +4,6 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
     time::Duration,
 };
 
@@ -72,7 +71,7 @@ pub(crate) async fn connect_backend(
     let stream = dial_backend(host, port).await?;
     let Some(tls) = tls else { return Ok(Box::new(stream)) };
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-    let connector = TlsConnector::from(Arc::new(tls.config()));
+    let connector = TlsConnector::from(tls.config());
     Ok(Box::new(connector.connect(name, stream).await?))
 }
 

@@ -78,7 +78,7 @@ impl Shared {
     fn pool(&self) -> &Pool {
         self.pool.get_or_init(|| {
             let connector = HttpsConnectorBuilder::new()
-                .with_tls_config(self.tls.config())
+                .with_tls_config((*self.tls.config()).clone())
                 .https_or_http()
                 .enable_all_versions()
                 .wrap_connector(Connector);

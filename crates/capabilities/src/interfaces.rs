@@ -11,7 +11,7 @@ struct Package {
 }
 
 /// What [`link`](crate::link) adds.
-static SERVED: [Package; 18] = [
+static SERVED: [Package; 20] = [
     package("wasi:io", V0_2, &["error", "poll", "streams"]),
     package(
         "wasi:cli",
@@ -71,6 +71,8 @@ static SERVED: [Package; 18] = [
     package("dhow:sql", "0.1.0", &["database", "types"]),
     package("wasi:config", "0.2.0-rc.1", &["store"]),
     package("wasi:logging", "0.1.0-draft", &["logging"]),
+    package("wasi:tls", "0.2.0-draft", &["types"]),
+    package("wasi:tls", "0.3.0-draft", &["client", "types"]),
     package("wasi:keyvalue", "0.2.0-draft", &["atomics", "batch", "store"]),
     package("wasi:keyvalue", "0.2.0-draft2", &["atomics", "batch", "store"]),
 ];

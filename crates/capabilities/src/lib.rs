@@ -40,6 +40,7 @@ pub use environment::MissingVariable;
 pub use files::UnknownFolder;
 pub use interfaces::{is_served, nearest_served};
 pub use stdio::{GuestOutput, LogLevel, Stream};
+pub use tls::UnknownAuthority;
 
 /// What all instances of the process share.
 pub struct Capabilities {
@@ -61,6 +62,7 @@ pub struct Granted {
     keyvalue: keyvalue::Granted,
     sql: sql::Granted,
     files: files::Granted,
+    tls: tls::Granted,
     config: config::Granted,
 }
 
@@ -76,6 +78,8 @@ pub enum GrantFault {
     Secret(#[from] UnknownSecret),
     #[error(transparent)]
     Folder(#[from] UnknownFolder),
+    #[error(transparent)]
+    Authority(#[from] UnknownAuthority),
     #[error("it imports `{import}`, and nothing is granted for that")]
     Ungranted { import: String, line: &'static str },
     #[error("it has {grant}, and imports nothing of {interface}")]
@@ -95,6 +99,9 @@ impl GrantFault {
                  or {{ file = \"PATH\" }}"
             ),
             Self::Folder(folder) => folder.help(),
+            Self::Authority(_) => {
+                "name a file of certificates in PEM: grants.ca = \"ca.pem\"".to_owned()
+            }
             Self::Ungranted { line, .. } => format!("write: {line}"),
             Self::Unused { grant, .. } => format!("remove {grant}"),
         }
@@ -207,24 +214,34 @@ impl Capabilities {
             kept(Labels::grant(name, &grants.keyvalue, &self.backends.keyvalue), &mut faults);
         let sql = kept(Labels::grant(name, &grants.sql, &self.backends.sql), &mut faults);
         let files = kept(files::grant(name, &grants.files, &self.backends.volumes), &mut faults);
+        let ca = grants.ca.as_deref().map(|ca| self.backends.volumes.path_of(ca));
+        let tls = kept(tls::grant(ca.as_deref(), &self.backends.tls), &mut faults);
         let config = kept(
             config::grant(&grants.config, &grants.secrets, &self.backends.secrets),
             &mut faults,
         );
-        let (Some(environment), Some(keyvalue), Some(sql), Some(files), Some(config), true) =
-            (environment, keyvalue, sql, files, config, faults.is_empty())
+        let (
+            Some(environment),
+            Some(keyvalue),
+            Some(sql),
+            Some(files),
+            Some(tls),
+            Some(config),
+            true,
+        ) = (environment, keyvalue, sql, files, tls, config, faults.is_empty())
         else {
             return Err(faults);
         };
         Ok(Granted {
             component: name.clone(),
             memory_limit: component.limits.memory.bytes(),
-            http: http_client::grant(name, &grants.http, &self.backends.tls),
+            http: http_client::grant(name, &grants.http, &tls),
             environment,
             sockets: sockets::grant(name, &grants.sockets),
             keyvalue,
             sql,
             files,
+            tls,
             config,
         })
     }
@@ -240,6 +257,7 @@ impl Capabilities {
             keyvalue: granted.keyvalue.clone(),
             sql: granted.sql.clone(),
             files: files::open(&granted.files),
+            tls: tls::open(&granted.tls),
             config: config::open(&granted.config),
             log: logging::open(&granted.component, &self.output),
         };
@@ -265,6 +283,7 @@ impl Capabilities {
             keyvalue: Labels::none(name),
             sql: Labels::none(name),
             files: files::open(&files::nothing()),
+            tls: tls::open(&self.backends.tls),
             config: config::nothing(),
             log: logging::open(name, &self.output),
         };
@@ -289,6 +308,7 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(false);
     keyvalue::link(linker)?;
     sql::link(linker)?;
+    tls::link(linker)?;
     config::link(linker)?;
     logging::link(linker)
 }
@@ -303,6 +323,7 @@ pub struct State {
     keyvalue: keyvalue::Granted,
     sql: sql::Granted,
     files: files::Opened,
+    tls: tls::Opened,
     config: config::Granted,
     log: logging::Log,
     budget: Budget,
@@ -315,13 +336,14 @@ struct Opened {
     keyvalue: keyvalue::Granted,
     sql: sql::Granted,
     files: files::Opened,
+    tls: tls::Opened,
     config: config::Granted,
     log: logging::Log,
 }
 
 impl State {
     fn new(wasi: &mut WasiCtxBuilder, budget: Budget, opened: Opened) -> Self {
-        let Opened { http_client, sockets, keyvalue, sql, files, config, log } = opened;
+        let Opened { http_client, sockets, keyvalue, sql, files, tls, config, log } = opened;
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         let mut http = WasiHttpCtx::new();
@@ -336,6 +358,7 @@ impl State {
             keyvalue,
             sql,
             files,
+            tls,
             config,
             log,
             budget,

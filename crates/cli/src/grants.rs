@@ -60,6 +60,7 @@ pub(crate) fn lines(grants: &Grants) -> Vec<String> {
         };
         format!("{verb} {guest}: {}{quota}", folder.host.display())
     }));
+    lines.extend(grants.ca.iter().map(|ca| format!("trust the authorities in {}", ca.display())));
     let keys: Vec<_> = grants.config.keys().map(String::as_str).collect();
     if !keys.is_empty() {
         lines.push(format!("read the configuration {}", keys.join(", ")));

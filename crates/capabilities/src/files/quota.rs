@@ -40,7 +40,7 @@ impl Volumes {
         Self { root, usages: Mutex::default() }
     }
 
-    pub(super) fn path_of(&self, folder: &Path) -> PathBuf {
+    pub(crate) fn path_of(&self, folder: &Path) -> PathBuf {
         self.root.join(folder)
     }
 

@@ -111,7 +111,7 @@ impl managed::Manager for Server {
             let (client, connection) = self.config.connect_raw(stream, NoTls).await?;
             return Ok(ClientWrapper::new(client, drive(connection)));
         }
-        let mut tls = MakeRustlsConnect::new(self.tls.config());
+        let mut tls = MakeRustlsConnect::new((*self.tls.config()).clone());
         let tls = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut tls, &self.host);
         let Ok(tls) = tls;
         let (client, connection) = self.config.connect_raw(stream, tls).await?;

@@ -9,6 +9,7 @@ mod read;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    path::PathBuf,
 };
 
 use crate::Name;
@@ -35,6 +36,9 @@ pub struct Grants {
     pub sql: BTreeMap<String, Name>,
     /// The folders of the host that it sees, by its own paths for them.
     pub files: BTreeMap<String, Folder>,
+    /// A file with certificates of authorities that it trusts besides the system's; relative to the
+    /// folder of the app.
+    pub ca: Option<PathBuf>,
     /// What it reads as configuration, by key.
     pub config: BTreeMap<String, String>,
     /// The secrets of the operator that it reads as configuration, each by its name.

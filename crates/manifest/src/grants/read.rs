@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     ops::Range,
+    path::PathBuf,
 };
 
 use toml::de::DeValue;
@@ -32,6 +33,7 @@ pub(crate) fn read(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Grants {
         .get("sql")
         .map(|value| read_labels(value, r#"grants.sql = { orders = "default" }"#, faults));
     let files = table.get("files").map(|value| folder::read(value, faults)).unwrap_or_default();
+    let ca = table.get("ca").and_then(|value| raw::string(value, CA_EXAMPLE, faults));
     let config = table.get("config").map(|value| read_config(value, faults)).unwrap_or_default();
     let secrets =
         table.get("secrets").map(|value| read_secrets(value, &config, faults)).unwrap_or_default();
@@ -40,6 +42,7 @@ pub(crate) fn read(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Grants {
         http,
         env,
         files,
+        ca: ca.map(PathBuf::from),
         config,
         secrets,
         sockets: sockets.unwrap_or_default(),
@@ -47,6 +50,8 @@ pub(crate) fn read(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Grants {
         sql: sql.unwrap_or_default(),
     }
 }
+
+const CA_EXAMPLE: &str = r#"grants.ca = "ca.pem""#;
 
 fn read_origin(text: &str, span: Range<usize>, faults: &mut Vec<Fault>) -> Option<Origin> {
     Origin::parse(text)
