@@ -13,7 +13,7 @@ use crate::{
     MissingVariable,
     config::Secrets,
     keyvalue::{self, RedisUrlError, Store},
-    sql::{self, Database, PostgresUrlError},
+    sql::{self, Database, MysqlUrlError, PostgresUrlError},
     tls::Tls,
 };
 
@@ -192,6 +192,8 @@ pub(crate) enum BindFault {
     Redis(#[from] RedisUrlError),
     #[error(transparent)]
     Postgres(#[from] PostgresUrlError),
+    #[error(transparent)]
+    Mysql(#[from] MysqlUrlError),
     #[error("there is no data folder for it")]
     NoFolder,
 }

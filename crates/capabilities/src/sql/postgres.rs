@@ -29,8 +29,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     database::{
-        Column, Control, Database, DatabaseError, Error, ParameterCount, Query, ROWS_AT_A_TIME,
-        Row, Session, Value,
+        Column, Control, Database, DatabaseError, Error, Query, ROWS_AT_A_TIME, Row, Session,
+        Value, parameter_count,
     },
     postgres_value::{Parameter, from_row},
 };
@@ -194,10 +194,7 @@ impl PostgresSession {
         if given != expected {
             // Nothing but its preparing was sent.
             self.is_busy.store(false, SeqCst);
-            return Err(Error::ParameterCount(ParameterCount {
-                given: u32::try_from(given).unwrap_or(u32::MAX),
-                expected: u32::try_from(expected).unwrap_or(u32::MAX),
-            }));
+            return Err(parameter_count(given, expected));
         }
         Ok(statement)
     }
