@@ -1,11 +1,11 @@
 //! SQL databases: the same guest, unchanged, on each of them.
 
-use std::fs;
+use std::{any::Any, fs, time::Duration};
 
 use dhow_tests::{
     Up,
     client::{Connection, answer, full},
-    servers::{PASSWORD, Postgres},
+    servers::{MariaDb, PASSWORD, Postgres},
 };
 
 /// The guest with SQLite, which needs nobody to say so.
@@ -35,17 +35,79 @@ fn with_time(url: &str, time: &str) -> Up {
 struct Served {
     name: &'static str,
     up: Up,
-    _server: Option<Postgres>,
+    /// Columns for values of every type that it has, as the guest reads them.
+    types: String,
+    _server: Option<Box<dyn Any>>,
 }
 
 fn each() -> Vec<Served> {
-    let mut all = vec![Served { name: "SQLite", up: sqlite(), _server: None }];
+    let mut all =
+        vec![Served { name: "SQLite", up: sqlite(), types: types(SQLITE_TYPES), _server: None }];
     if let Some(server) = Postgres::start() {
-        let up = with(&server.url());
-        all.push(Served { name: "Postgres", up, _server: Some(server) });
+        let (up, types) = (with(&server.url()), types(POSTGRES_TYPES));
+        all.push(Served { name: "Postgres", up, types, _server: Some(Box::new(server)) });
+    }
+    if let Some(server) = MariaDb::start() {
+        let (up, types) = (with(&server.url()), types(MARIADB_TYPES));
+        all.push(Served { name: "MariaDB", up, types, _server: Some(Box::new(server)) });
     }
     all
 }
+
+fn types(own: &str) -> String {
+    [TYPES, own].concat()
+}
+
+const TYPES: &str = "boolean = true
+boolean = false
+smallint = least of 16
+integer = most of 32
+bigint = least
+bigint = most
+bigint = zero
+bigint = null
+double precision = float
+decimal(20,3) = decimal
+text = text
+text = no text
+text = null
+date = date
+time(6) = time
+";
+
+const SQLITE_TYPES: &str = "real = half
+blob = bytes
+timestamp(6) = timestamp
+timestamptz = instant
+uuid = uuid
+json = json
+";
+
+const POSTGRES_TYPES: &str = "real = half
+bytea = bytes
+timestamp(6) = timestamp
+timestamptz = instant
+uuid = uuid
+json = json
+jsonb = json
+boolean[] = booleans
+bigint[] = integers
+double precision[] = floats
+text[] = texts
+";
+
+/// Its `json` is another word for `longtext`.
+const MARIADB_TYPES: &str = "float = half
+bigint unsigned = unsigned
+bigint unsigned = most
+varchar(40) = text
+varbinary(8) = bytes
+blob = bytes
+datetime(6) = timestamp
+timestamp(6) = instant
+uuid = uuid
+uuid = null
+";
 
 /// What the guest answers to `path` with `statement`.
 async fn ask(up: &Up, path: &str, statement: &str) -> String {
@@ -54,8 +116,20 @@ async fn ask(up: &Up, path: &str, statement: &str) -> String {
     answer(connection.send(request).await.expect("an answer")).await.text
 }
 
-const NUMBERS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1) \
-                       SELECT i, 'a text of some length for each of them' AS words FROM n";
+impl Served {
+    /// A statement that gives the numbers from 1.
+    fn numbers(&self, count: u32) -> String {
+        let words = "'a text of some length for each of them' AS words";
+        match self.name {
+            // Its recursions end after a thousand.
+            "MariaDB" => format!("SELECT seq AS i, {words} FROM seq_1_to_{count}"),
+            _ => format!(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
+                 SELECT i, {words} FROM n"
+            ),
+        }
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn statements_and_rows() {
@@ -66,18 +140,25 @@ async fn statements_and_rows() {
 
 async fn statements(name: &str, up: &Up) {
     for (path, statement, expected) in [
-        ("/db/execute", "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL)", "0"),
+        (
+            "/db/execute",
+            "CREATE TABLE t (id INTEGER PRIMARY KEY, name VARCHAR(40) UNIQUE NOT NULL)",
+            "0",
+        ),
         ("/db/execute/i1/tone", "INSERT INTO t VALUES ($1, $2)", "1"),
         // In any order, and more than once.
         ("/db/execute/ttwo/i2", "INSERT INTO t VALUES ($2, $1)", "1"),
-        ("/db/execute", "UPDATE t SET name = name || '!'", "2"),
+        ("/db/execute", "UPDATE t SET name = concat(name, '!')", "2"),
+        // What matches is counted, and not only what is another value than before.
+        ("/db/execute/i1", "UPDATE t SET name = name WHERE id = $1", "1"),
         (
             "/db/query/i1",
             "SELECT * FROM t WHERE id >= $1 ORDER BY $1, id",
             "id,name: [[Value::Integer(1), Value::Text(\"one!\")], \
              [Value::Integer(2), Value::Text(\"two!\")]]",
         ),
-        ("/db/query/n", "SELECT $1 AS empty", "empty: [[Value::Null]]"),
+        ("/db/query/n", "SELECT $1 AS blank", "blank: [[Value::Null]]"),
+        ("/db/query/i7", "SELECT id FROM t WHERE name = '$1' AND id = $1 -- $1", "id: []"),
         ("/db/query", "SELECT id FROM t WHERE id = 9", "id: []"),
         ("/db/execute", "DELETE FROM t WHERE id = 2", "1"),
     ] {
@@ -87,8 +168,8 @@ async fn statements(name: &str, up: &Up) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_type_comes_back_as_it_was() {
-    for Served { name, up, .. } in each() {
-        assert_eq!(ask(&up, "/db/types", "").await, "all the same", "{name}");
+    for Served { name, up, types, .. } in each() {
+        assert_eq!(ask(&up, "/db/types", &types).await, "all the same", "{name}");
     }
 }
 
@@ -139,14 +220,15 @@ async fn sqlites_errors_are_typed_and_nothing_leads_beyond_its_file() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_is_done_together_or_not_at_all() {
-    for Served { name, up, .. } in each() {
-        transactions(name, &up).await;
+    for served in each() {
+        transactions(&served).await;
     }
 }
 
-async fn transactions(name: &str, up: &Up) {
+async fn transactions(served: &Served) {
+    let Served { name, up, .. } = served;
     for statement in [
-        "CREATE TABLE account (name TEXT PRIMARY KEY, amount INTEGER)",
+        "CREATE TABLE account (name VARCHAR(8) PRIMARY KEY, amount INTEGER)",
         "INSERT INTO account VALUES ('a', 10), ('b', 10)",
     ] {
         ask(up, "/db/execute", statement).await;
@@ -162,19 +244,26 @@ async fn transactions(name: &str, up: &Up) {
             format!("amount: [[Value::Integer({})], [Value::Integer({})]]", 10 - moved, 10 + moved);
         assert_eq!(found, expected, "{name}: {how}");
     }
-    let early = ask(up, "/db/unread", NUMBERS.replace("$1", "100000").as_str()).await;
+    let both = "UPDATE account SET amount = 0\nDELETE FROM account WHERE amount = 0";
+    assert_eq!(ask(up, "/db/together", both).await, "2", "{name}");
+    let wrong = "INSERT INTO account VALUES ('c', 1)\nINSERT INTO account VALUES ('c', 2)";
+    let answer = ask(up, "/db/together", wrong).await;
+    assert!(answer.contains("Error::Constraint"), "{name}: {answer}");
+    let found = ask(up, "/db/query", "SELECT amount FROM account").await;
+    assert_eq!(found, "amount: []", "{name}");
+    let early = ask(up, "/db/unread", &served.numbers(100_000)).await;
     assert!(early.contains("have to be read"), "{early}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_million_rows_are_streamed() {
-    for Served { name, up, .. } in each() {
-        a_million(name, &up).await;
+    for served in each() {
+        a_million(&served).await;
     }
 }
 
-async fn a_million(name: &str, up: &Up) {
-    let statement = NUMBERS.replace("$1", "1000000");
+async fn a_million(served: &Served) {
+    let (Served { name, up, .. }, statement) = (served, served.numbers(1_000_000));
     let before = up.peak_memory();
     assert_eq!(ask(up, "/db/count", &statement).await, "1000000");
     let grown = up.peak_memory() - before;
@@ -190,22 +279,47 @@ async fn a_million(name: &str, up: &Up) {
 async fn what_never_ends_is_given_up_with_its_request() {
     const FOREVER: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
                            SELECT count(*) FROM n";
-    for (url, _server) in [(None, None), (Some(()), Postgres::start())] {
-        let up = match (url, &_server) {
-            (None, _) => {
-                Up::guest("sql", "grants.sql = { db = \"default\" }\nlimits.time = \"300ms\"")
-            }
-            (_, Some(server)) => with_time(&server.url(), "300ms"),
-            _ => continue,
-        };
-        // More often than there are connections.
-        for _ in 0..20 {
-            let answer = ask(&up, "/db/query", FOREVER).await;
-            assert!(answer.starts_with("timed out"), "{url:?}: {answer}");
+    let limit = "grants.sql = { db = \"default\" }\nlimits.time = \"300ms\"";
+    let sqlite = Up::guest("sql", limit);
+    let postgres = async {
+        let Some(server) = Postgres::start() else { return };
+        let up = with_time(&server.url(), "300ms");
+        never_ends("Postgres", &up, FOREVER).await;
+        nobody_works_on(&up, "pg_stat_activity WHERE query LIKE 'WITH RECURSIVE%'").await;
+    };
+    let mariadb = async {
+        let Some(server) = MariaDb::start() else { return };
+        let up = with_time(&server.url(), "300ms");
+        let forever = "SELECT count(*) FROM seq_1_to_1000000000 a, seq_1_to_1000000000 b";
+        never_ends("MariaDB", &up, forever).await;
+        let running = "information_schema.processlist WHERE id <> connection_id() AND info LIKE \
+                       '%seq_1_to_1000000000 a%'";
+        nobody_works_on(&up, running).await;
+    };
+    tokio::join!(never_ends("SQLite", &sqlite, FOREVER), postgres, mariadb);
+}
+
+/// Waits until the server has nothing of it left to do.
+async fn nobody_works_on(up: &Up, running: &str) {
+    let mut found = String::new();
+    for _ in 0..50 {
+        found = ask(up, "/db/query", &format!("SELECT count(*) AS n FROM {running}")).await;
+        if found == "n: [[Value::Integer(0)]]" {
+            return;
         }
-        let found = ask(&up, "/db/query/i1", "SELECT $1 + 1 AS n").await;
-        assert_eq!(found, "n: [[Value::Integer(2)]]", "{url:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    panic!("{found}");
+}
+
+async fn never_ends(name: &str, up: &Up, forever: &str) {
+    // More often than there are connections.
+    for _ in 0..20 {
+        let answer = ask(up, "/db/query", forever).await;
+        assert!(answer.starts_with("timed out"), "{name}: {answer}");
+    }
+    let found = ask(up, "/db/query/i1", "SELECT $1 + 1 AS n").await;
+    assert_eq!(found, "n: [[Value::Integer(2)]]", "{name}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -291,5 +405,82 @@ async fn a_wrong_password_is_said_with_the_servers_words() {
     assert_eq!(ask(&up, "/db/query", "SELECT 1").await, "Error::Unreachable");
     let line = up.wait_for_log("the database can't be reached");
     assert!(line.contains("password authentication failed for user"), "{line}");
+    assert!(line.contains("default") && !line.contains("wrong-word"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_mariadb_has_and_how_it_fails() {
+    let Some(mut server) = MariaDb::start() else { return };
+    let up = with(&server.url());
+    for (path, statement, expected) in [
+        (
+            "/db/query",
+            "SELECT CAST('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11' AS uuid) AS id",
+            "Value::Uuid(\"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11\")",
+        ),
+        ("/db/query", "SELECT x'00ff'", "Value::Bytes([0, 255])"),
+        ("/db/query", "SELECT CAST(18446744073709551615 AS unsigned)", "Unsigned(1844674407370955"),
+        ("/db/query", "SELECT 1.50", "Value::Decimal(\"1.50\")"),
+        // As text, which is all that it says of it.
+        ("/db/query", "SELECT json_object('a', 1)", "Value::Text(\"{\\\"a\\\": 1}\")"),
+        ("/db/query", "SELECT CAST('25:00:00' AS time)", "Error::ColumnType"),
+        ("/db/query", "SELECT CAST('0000-00-00' AS date)", "Error::ColumnType"),
+        ("/db/query", "SELEC 1", "code: \"42000\""),
+        ("/db/query", "SELECT 1; SELECT 2", "code: \"42000\""),
+        ("/db/query", "SELECT $1", "ParameterCount { given: 0, expected: 1 }"),
+        ("/db/query/i1", "SELECT ?", "parameters are written $1"),
+        ("/db/query/i1", "SELECT '$1'", "ParameterCount { given: 1, expected: 0 }"),
+        // What the driver would take for a parameter of its own.
+        ("/db/query", "SELECT 8/'2:a' AS n, ':a' AS t", "Float(4.0), Value::Text(\":a\")"),
+        ("/db/execute", "CREATE TABLE u (id int UNIQUE, b bit(9), c tinyint(1))", "0"),
+        ("/db/execute", "INSERT INTO u VALUES (1, b'100000001', 7), (2, NULL, TRUE)", "2"),
+        ("/db/query", "SELECT b, c FROM u ORDER BY id", "Value::Integer(257), Value::Integer(7)"),
+        ("/db/query", "SELECT b, c FROM u ORDER BY id", "[Value::Null, Value::Boolean(true)]"),
+        ("/db/execute", "INSERT INTO u (id) VALUES (1)", "Error::Constraint"),
+        ("/db/execute", "CREATE TABLE files (line text)", "0"),
+        ("/db/execute", "LOAD DATA LOCAL INFILE '/etc/passwd' INTO TABLE files", "Error::"),
+        ("/db/query", "SELECT count(*) FROM files", "Value::Integer(0)"),
+        // What one request has begun, set or locked, the next does not find.
+        ("/db/execute", "BEGIN", "0"),
+        ("/db/execute", "INSERT INTO u (id) VALUES (3)", "1"),
+        ("/db/query", "SELECT count(*) FROM u", "Value::Integer(3)"),
+        ("/db/execute", "SET time_zone = '+05:00', @left = 1", "0"),
+        ("/db/query", "SELECT @@time_zone, @left", "[Value::Text(\"+00:00\"), Value::Null]"),
+        ("/db/execute", "USE information_schema", "0"),
+        ("/db/query", "SELECT database()", "Value::Text(\"shop\")"),
+        ("/db/execute", "CREATE TEMPORARY TABLE u (id int)", "0"),
+        ("/db/query", "SELECT count(*) FROM u", "Value::Integer(3)"),
+        ("/db/query", "SELECT get_lock('shop', 0) AS n", "Value::Integer(1)"),
+        ("/db/query", "SELECT get_lock('shop', 5) AS n", "Value::Integer(1)"),
+        ("/db/execute", "LOCK TABLES u WRITE", "0"),
+        ("/db/execute", "UPDATE u SET c = 0 WHERE id = 3", "1"),
+        // A statement that was prepared before its table changed.
+        ("/db/execute", "ALTER TABLE u ADD COLUMN more int", "0"),
+        ("/db/query", "SELECT * FROM u WHERE id = 3", "Value::Boolean(false), Value::Null]"),
+    ] {
+        let answer = ask(&up, path, statement).await;
+        assert!(answer.contains(expected), "{statement}: {answer}");
+    }
+    // It commits where tables are changed, and what would follow is not done.
+    let ended = "CREATE TABLE v (id int)\nINSERT INTO v VALUES (1)";
+    let answer = ask(&up, "/db/together", ended).await;
+    assert!(answer.contains("the transaction has ended"), "{answer}");
+    let count = ask(&up, "/db/query", "SELECT count(*) AS n FROM v").await;
+    assert_eq!(count, "n: [[Value::Integer(0)]]");
+    server.stop();
+    assert_eq!(ask(&up, "/db/query", "SELECT 1").await, "Error::Unreachable");
+    server.start_again();
+    assert_eq!(ask(&up, "/db/query", "SELECT 1 AS n").await, "n: [[Value::Integer(1)]]");
+    let log = up.log();
+    assert!(!log.contains(PASSWORD), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_for_mariadb_is_said_with_its_words() {
+    let Some(server) = MariaDb::start() else { return };
+    let up = with(&server.url().replace("${DB_PASSWORD}", "wrong-word"));
+    assert_eq!(ask(&up, "/db/query", "SELECT 1").await, "Error::Unreachable");
+    let line = up.wait_for_log("the database can't be reached");
+    assert!(line.contains("Access denied for user"), "{line}");
     assert!(line.contains("default") && !line.contains("wrong-word"), "{line}");
 }

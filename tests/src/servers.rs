@@ -135,6 +135,92 @@ impl Drop for Postgres {
     }
 }
 
+/// A MariaDB with the database `shop`, and a password for its user `shop`.
+pub struct MariaDb {
+    process: Child,
+    pub address: SocketAddr,
+    data: TempDir,
+}
+
+/// Small and quick: what it writes need not outlive the machine.
+const MARIADB: [&str; 7] = [
+    // Has to stand first.
+    "--no-defaults",
+    "--innodb-log-file-size=4M",
+    "--innodb-buffer-pool-size=16M",
+    "--innodb-flush-log-at-trx-commit=0",
+    "--innodb-doublewrite=0",
+    "--aria-log-file-size=8M",
+    "--skip-name-resolve",
+];
+
+impl MariaDb {
+    /// Starts one; none, and a line that says so, where MariaDB is not installed.
+    pub fn start() -> Option<Self> {
+        if !Path::new(MARIADBD).exists() {
+            return skipped("mariadb-server");
+        }
+        let data = tempfile::tempdir().expect("a folder");
+        let statements = format!(
+            "CREATE DATABASE IF NOT EXISTS shop;\n\
+             CREATE USER IF NOT EXISTS shop@'%' IDENTIFIED BY '{PASSWORD}';\n\
+             GRANT ALL ON shop.* TO shop@'%';\n"
+        );
+        std::fs::write(data.path().join("first.sql"), statements).expect("written");
+        give_to("mysql", data.path());
+        let made = as_user("mysql", Path::new("mariadb-install-db"))
+            .args(MARIADB)
+            .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
+            .arg(format!("--datadir={}", data.path().join("data").display()))
+            .stdout(Stdio::null())
+            .status();
+        assert!(made.expect("mariadb-install-db is there").success(), "no data for MariaDB");
+        let address = free_address();
+        Some(Self { process: mariadbd(&data, address), address, data })
+    }
+
+    /// Ends it, at once.
+    pub fn stop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// Starts it again, after it was stopped, with what it has kept.
+    pub fn start_again(&mut self) {
+        self.process = mariadbd(&self.data, self.address);
+    }
+
+    /// Where it is, with the password in the variable `DB_PASSWORD`.
+    pub fn url(&self) -> String {
+        format!("mysql://shop:${{DB_PASSWORD}}@{}/shop", self.address)
+    }
+}
+
+impl Drop for MariaDb {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+const MARIADBD: &str = "/usr/sbin/mariadbd";
+
+fn mariadbd(data: &TempDir, address: SocketAddr) -> Child {
+    let folder = data.path().display();
+    let mut process = as_user("mysql", Path::new(MARIADBD))
+        .args(MARIADB)
+        .args(["--skip-log-bin", "--performance-schema=OFF", "--character-set-server=utf8mb4"])
+        .args(["--bind-address=127.0.0.1", &format!("--port={}", address.port())])
+        .arg(format!("--datadir={folder}/data"))
+        .arg(format!("--socket={folder}/socket"))
+        .arg(format!("--pid-file={folder}/pid"))
+        .arg(format!("--init-file={folder}/first.sql"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("MariaDB starts");
+    wait_for(process.stderr.take().expect("piped"), "ready for connections");
+    process
+}
+
 /// Waits for a line with `text`, and has the rest read.
 fn wait_for(output: impl std::io::Read + Send + 'static, text: &str) {
     let mut lines = BufReader::new(output).lines().map_while(Result::ok);

@@ -14,7 +14,7 @@ use crate::{
     config::Secrets,
     files::Volumes,
     keyvalue::{self, RedisUrlError, Store},
-    sql::{self, Database, PostgresUrlError},
+    sql::{self, Database, MysqlUrlError, PostgresUrlError},
     tls::Tls,
 };
 
@@ -197,6 +197,8 @@ pub(crate) enum BindFault {
     Redis(#[from] RedisUrlError),
     #[error(transparent)]
     Postgres(#[from] PostgresUrlError),
+    #[error(transparent)]
+    Mysql(#[from] MysqlUrlError),
     #[error("there is no data folder for it")]
     NoFolder,
 }

@@ -44,6 +44,8 @@ pub enum SqlBackend {
     Embedded,
     /// A server of Postgres.
     Postgres(Hidden),
+    /// A server of MySQL or MariaDB.
+    Mysql(Hidden),
 }
 
 /// What stands behind a key-value store.
@@ -187,11 +189,15 @@ fn read_keyvalue(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<KeyValueBa
 }
 
 fn read_sql(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<SqlBackend> {
-    const EXAMPLE: &str = r#"sql = "sqlite" or "postgres://shop:${DB_PASSWORD}@localhost/shop""#;
+    const EXAMPLE: &str = "sql = \"sqlite\", \"postgres://shop:${DB_PASSWORD}@localhost/shop\" or \
+                           \"mysql://shop:${DB_PASSWORD}@localhost/shop\"";
     match raw::string(value, EXAMPLE, faults)? {
         "sqlite" => Some(SqlBackend::Embedded),
         url if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
             Some(SqlBackend::Postgres(Hidden(url.to_owned())))
+        }
+        url if url.starts_with("mysql://") || url.starts_with("mariadb://") => {
+            Some(SqlBackend::Mysql(Hidden(url.to_owned())))
         }
         _ => {
             faults.push(
@@ -215,6 +221,15 @@ mod tests {
         let keyvalue = |name: &str| operator.backends[name].keyvalue.clone();
         assert_eq!(keyvalue("default"), Some(KeyValueBackend::Embedded));
         assert_eq!(keyvalue("test"), Some(KeyValueBackend::Memory));
+        let sql = |url: &str| {
+            let text = format!("[backend.default]\nsql = '{url}'");
+            Operator::parse("dhow-server.toml", &text).unwrap().backends["default"].sql.clone()
+        };
+        assert_eq!(sql("sqlite"), Some(SqlBackend::Embedded));
+        assert!(matches!(sql("postgresql://localhost/a"), Some(SqlBackend::Postgres(_))));
+        for url in ["mysql://localhost/a", "mariadb://localhost/a"] {
+            assert!(matches!(sql(url), Some(SqlBackend::Mysql(_))), "{url}");
+        }
         let shown = format!("{operator:?}");
         assert!(!shown.contains("hush"), "{shown}");
     }
@@ -224,6 +239,7 @@ mod tests {
         for (text, message) in [
             ("[backend.A]", "`A` is no name: a name has lower-case letters, digits and dashes"),
             ("[backend.a]\nkeyvalue = 'mysql://'", "no key-value store is called that"),
+            ("[backend.a]\nsql = 'oracle://'", "no SQL database is called that"),
             ("[backend.a]\nkeyvalues = 'redb'", "unknown key `keyvalues` in a backend"),
             ("backend = 1", "expected a table, found an integer"),
             ("[backends]", "unknown key `backends` in the configuration"),

@@ -1,8 +1,11 @@
 //! Does with the database of a label what the path says: `/LABEL/execute/PARAMETERS` and
-//! `/LABEL/query/PARAMETERS` run the statement in the request's body; a parameter is `i5`, `ttext` or
-//! `n`. `/LABEL/types`, `/LABEL/count` (reads a query's rows and counts them), `/LABEL/first` (reads
-//! one and drops the rest), `/LABEL/move/HOW` (a transaction that ends so: commit, rollback, drop,
-//! trap), `/LABEL/unread` (a second statement before the first's rows were read).
+//! `/LABEL/query/PARAMETERS` run the statement in the request's body; a parameter is `i5`, `ttext`
+//! or `n`. `/LABEL/types` (puts a value of each type into a table and reads it again; the body says
+//! of each column its type and the value, as `bigint = least`), `/LABEL/count` (reads a query's
+//! rows and counts them), `/LABEL/first` (reads one and drops the rest), `/LABEL/move/HOW` (a
+//! transaction that ends so: commit, rollback, drop, trap), `/LABEL/together` (each line of the
+//! body is a statement of one transaction; says how many rows the last has changed),
+//! `/LABEL/unread` (a second statement before the first's rows were read).
 
 use wasip3::{
     http::types::{ErrorCode, Fields, Request, Response},
@@ -16,7 +19,7 @@ mod imports {
 
 use imports::dhow::sql::{
     database::{Connection, Transaction},
-    types::{Date, Error, Time, Timestamp, Value},
+    types::{Date, Error, Instant, Time, Timestamp, Value},
 };
 
 struct Sql;
@@ -52,7 +55,7 @@ async fn run(words: &[&str], statement: String) -> Result<String, Error> {
             ended.await?;
             format!("{}: {rows:?}", names.join(","))
         }
-        ["types"] => types(&connection).await?,
+        ["types"] => types(&connection, &statement).await?,
         ["count"] => {
             let (_, mut rows, ended) = connection.query(statement, parameters).await?;
             let mut count = 0;
@@ -74,6 +77,15 @@ async fn run(words: &[&str], statement: String) -> Result<String, Error> {
             format!("{:?}", rows.next().await)
         }
         ["move", how] => move_one(&connection, how).await?,
+        ["together"] => {
+            let transaction = connection.begin().await?;
+            let mut changed = 0;
+            for statement in statement.lines() {
+                changed = transaction.execute(statement.to_owned(), Vec::new()).await?;
+            }
+            Transaction::commit(transaction).await?;
+            changed.to_string()
+        }
         ["unread"] => {
             let transaction = connection.begin().await?;
             let (_, rows, _) = transaction.query(statement.clone(), Vec::new()).await?;
@@ -110,23 +122,45 @@ async fn move_one(connection: &Connection, how: &str) -> Result<String, Error> {
     Ok(how.to_owned())
 }
 
-/// Puts a value of each type into a table and says which of them come back as something else.
-async fn types(connection: &Connection) -> Result<String, Error> {
+/// What the body calls so.
+fn value(name: &str) -> Value {
     let date = Date { year: 2026, month: 11, day: 22 };
     let time = Time { hour: 23, minute: 59, second: 58, nanosecond: 123_456_000 };
-    let values = [
-        ("boolean", Value::Boolean(true)),
-        ("smallint", Value::Integer(-32_768)),
-        ("integer", Value::Integer(2_147_483_647)),
-        ("bigint", Value::Integer(i64::MIN)),
-        ("double precision", Value::Float(0.1)),
-        ("decimal(20,3)", Value::Decimal("-12345.678".to_owned())),
-        ("text", Value::Text("grüße, 世界".to_owned())),
-        ("date", Value::Date(date)),
-        ("time(6)", Value::Time(time)),
-        ("timestamp(6)", Value::Timestamp(Timestamp { date, time })),
-        ("bigint", Value::Null),
-    ];
+    match name {
+        "null" => Value::Null,
+        "true" => Value::Boolean(true),
+        "false" => Value::Boolean(false),
+        "zero" => Value::Integer(0),
+        "least of 16" => Value::Integer(i16::MIN.into()),
+        "most of 32" => Value::Integer(i32::MAX.into()),
+        "least" => Value::Integer(i64::MIN),
+        "most" => Value::Integer(i64::MAX),
+        "unsigned" => Value::Unsigned(u64::MAX),
+        "half" => Value::Float(0.5),
+        "float" => Value::Float(-0.1e-200),
+        "decimal" => Value::Decimal("-12345.678".to_owned()),
+        "text" => Value::Text("grüße, 世界 '\\\"\n".to_owned()),
+        "no text" => Value::Text(String::new()),
+        "bytes" => Value::Bytes(vec![0, 255, 39, 92]),
+        "date" => Value::Date(date),
+        "time" => Value::Time(time),
+        "timestamp" => Value::Timestamp(Timestamp { date, time }),
+        "instant" => Value::Instant(Instant { seconds: 1_795_345_200, nanoseconds: 5_000 }),
+        "uuid" => Value::Uuid("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11".to_owned()),
+        "json" => Value::Json("{\"a\": [1, null]}".to_owned()),
+        "booleans" => Value::BooleanArray(vec![Some(true), None, Some(false)]),
+        "integers" => Value::IntegerArray(vec![Some(i64::MIN), None, Some(3)]),
+        "floats" => Value::FloatArray(vec![Some(0.1), None]),
+        "texts" => Value::TextArray(vec![Some("a\"b\\,{}".to_owned()), None]),
+        _ => panic!("no value is called {name}"),
+    }
+}
+
+/// Puts a value into a column of each of the types, and says which of them come back as something
+/// else.
+async fn types(connection: &Connection, columns: &str) -> Result<String, Error> {
+    let columns = columns.lines().filter_map(|line| line.split_once(" = "));
+    let values: Vec<_> = columns.map(|(kind, name)| (kind, value(name))).collect();
     let definitions: Vec<_> =
         values.iter().enumerate().map(|(n, (kind, _))| format!("c{n} {kind} NULL")).collect();
     let places: Vec<_> = (1..=values.len()).map(|n| format!("${n}")).collect();

@@ -154,10 +154,11 @@ impl Writing {
         Self { file, place, under_way: None }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "what was accepted is written: one chunk")]
     fn begin(&mut self, bytes: Bytes) {
         let next = self.place.after(bytes.len());
-        self.under_way = Some(tokio::spawn(self.file.clone().write(self.place, bytes)));
+        // What was accepted is written, whatever becomes of its request.
+        let written = self.file.clone().write(self.place, bytes);
+        self.under_way = Some(self.file.quota.tasks().spawn(written));
         self.place = next;
     }
 

@@ -18,6 +18,7 @@ use tokio::{
     task::spawn_blocking,
     time::{Instant, sleep_until},
 };
+use tokio_util::task::TaskTracker;
 use walkdir::WalkDir;
 
 /// What each file, folder and link counts besides its content: about what a file system takes.
@@ -72,6 +73,8 @@ struct Usage {
     open: Mutex<Vec<Weak<File>>>,
     /// When the next count may begin.
     next_count: tokio::sync::Mutex<Instant>,
+    /// Counts, and what is being written.
+    tasks: TaskTracker,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -145,6 +148,11 @@ impl Quota {
         open.push(Arc::downgrade(file));
     }
 
+    /// What goes on in the folder though nobody waits for it.
+    pub(super) fn tasks(&self) -> &TaskTracker {
+        &self.usage.tasks
+    }
+
     pub(super) fn is_of_same_folder(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.usage, &other.usage)
     }
@@ -165,6 +173,7 @@ impl Usage {
             count: Mutex::default(),
             open: Mutex::default(),
             next_count: tokio::sync::Mutex::new(Instant::now()),
+            tasks: TaskTracker::new(),
         }
     }
 

@@ -45,6 +45,17 @@ pub(crate) struct Query {
     pub(super) rows: BoxStream<'static, Result<Vec<Row>, Error>>,
 }
 
+/// What is wrong with a statement, in our own words.
+pub(super) fn wrong(message: &str) -> Error {
+    Error::Statement(DatabaseError { code: String::new(), message: message.to_owned() })
+}
+
+/// `given` parameters, where the statement has `expected`.
+pub(super) fn parameter_count(given: usize, expected: usize) -> Error {
+    let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
+    Error::ParameterCount(ParameterCount { given: number(given), expected: number(expected) })
+}
+
 /// As many rows are given at a time, or fewer of more bytes than this.
 pub(super) const ROWS_AT_A_TIME: usize = 128;
 pub(super) const BYTES_AT_A_TIME: usize = 64 << 10;

@@ -2,6 +2,10 @@
 //! streams.
 
 mod database;
+mod endings;
+mod mysql;
+mod mysql_value;
+mod placeholders;
 mod postgres;
 mod postgres_value;
 mod serve;
@@ -18,6 +22,7 @@ use crate::{
     tls::Tls,
 };
 pub(crate) use database::Database;
+pub(crate) use mysql::MysqlUrlError;
 pub(crate) use postgres::PostgresUrlError;
 pub(crate) use serve::link;
 
@@ -46,6 +51,10 @@ pub(crate) fn bind(
         SqlBackend::Postgres(url) => {
             let url = backends::expand(url.expose(), environment)?;
             Arc::new(postgres::Postgres::new(name.as_str(), &url, tls)?)
+        }
+        SqlBackend::Mysql(url) => {
+            let url = backends::expand(url.expose(), environment)?;
+            Arc::new(mysql::Mysql::new(name.as_str(), &url, tls)?)
         }
     })
 }

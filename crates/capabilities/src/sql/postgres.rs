@@ -21,7 +21,7 @@ use futures_util::{Stream, StreamExt as _};
 use thiserror::Error as ThisError;
 use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
 use tokio_postgres::{
-    Config, NoTls, RowStream, Statement,
+    CancelToken, Config, NoTls, RowStream, Statement,
     config::{Host, SslMode},
     tls::MakeTlsConnect,
 };
@@ -29,9 +29,10 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     database::{
-        Column, Control, Database, DatabaseError, Error, ParameterCount, Query, ROWS_AT_A_TIME,
-        Row, Session, Value,
+        Column, Control, Database, DatabaseError, Error, Query, ROWS_AT_A_TIME, Row, Session,
+        Value, parameter_count,
     },
+    endings::Endings,
     postgres_value::{Parameter, from_row},
 };
 use crate::{egress, tls::Tls};
@@ -51,6 +52,8 @@ pub(super) struct Postgres {
     /// What the operator calls it: addresses and passwords stay out of the log.
     name: Arc<str>,
     pool: Pool<Server>,
+    server: Arc<Address>,
+    endings: Endings,
 }
 
 /// A text that is no address of a server.
@@ -70,23 +73,41 @@ impl Postgres {
         }
         let [Host::Tcp(host)] = config.get_hosts() else { return Err(PostgresUrlError) };
         let (host, port) = (host.clone(), config.get_ports().first().copied().unwrap_or(5432));
-        let pool = Pool::builder(Server { config, host, port, tls: tls.clone() })
+        let server = Arc::new(Address { config, host, port, tls: tls.clone() });
+        let pool = Pool::builder(Server(server.clone()))
             .max_size(MAX_CONNECTIONS)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(CONNECT_TIMEOUT))
             .create_timeout(Some(CONNECT_TIMEOUT))
             .build()
             .map_err(|_| PostgresUrlError)?;
-        Ok(Self { name: name.into(), pool })
+        Ok(Self { name: name.into(), pool, server, endings: Endings::default() })
     }
 }
 
 /// Where connections lead.
-struct Server {
+struct Server(Arc<Address>);
+
+/// Where the server is, and how it is spoken to.
+struct Address {
     config: Config,
     host: String,
     port: u16,
     tls: Arc<Tls>,
+}
+
+type TlsConnect = <MakeRustlsConnect as MakeTlsConnect<TcpStream>>::TlsConnect;
+
+impl Address {
+    /// For one connection; none where TLS is not wanted.
+    fn tls(&self) -> Option<TlsConnect> {
+        if self.config.get_ssl_mode() == SslMode::Disable {
+            return None;
+        }
+        let mut tls = MakeRustlsConnect::new((*self.tls.config()).clone());
+        let Ok(tls) = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut tls, &self.host);
+        Some(tls)
+    }
 }
 
 #[derive(Debug, ThisError)]
@@ -106,15 +127,13 @@ impl managed::Manager for Server {
     type Error = ConnectError;
 
     async fn create(&self) -> Result<ClientWrapper, ConnectError> {
-        let stream = egress::dial_backend(&self.host, self.port).await?;
-        if self.config.get_ssl_mode() == SslMode::Disable {
-            let (client, connection) = self.config.connect_raw(stream, NoTls).await?;
+        let Self(server) = self;
+        let stream = egress::dial_backend(&server.host, server.port).await?;
+        let Some(tls) = server.tls() else {
+            let (client, connection) = server.config.connect_raw(stream, NoTls).await?;
             return Ok(ClientWrapper::new(client, drive(connection)));
-        }
-        let mut tls = MakeRustlsConnect::new((*self.tls.config()).clone());
-        let tls = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut tls, &self.host);
-        let Ok(tls) = tls;
-        let (client, connection) = self.config.connect_raw(stream, tls).await?;
+        };
+        let (client, connection) = server.config.connect_raw(stream, tls).await?;
         Ok(ClientWrapper::new(client, drive(connection)))
     }
 
@@ -159,6 +178,8 @@ impl Database for Postgres {
             client: Some(client),
             in_transaction: false,
             is_busy: Arc::default(),
+            server: self.server.clone(),
+            endings: self.endings.clone(),
         }))
     }
 }
@@ -168,18 +189,42 @@ struct PostgresSession {
     in_transaction: bool,
     /// Something was sent whose end was not seen.
     is_busy: Arc<AtomicBool>,
+    server: Arc<Address>,
+    endings: Endings,
 }
 
 impl Drop for PostgresSession {
     fn drop(&mut self) {
-        if (self.in_transaction || self.is_busy.load(SeqCst))
+        let is_busy = self.is_busy.load(SeqCst);
+        if (self.in_transaction || is_busy)
             && let Some(client) = self.client.take()
         {
-            // Out of the pool: the server undoes what was begun when it sees the connection closed,
-            // after the statement's timeout at the latest.
-            drop(Object::take(client));
+            // Out of the pool: the server undoes what was begun when it sees the connection closed.
+            if !is_busy {
+                drop(Object::take(client));
+                return;
+            }
+            // It would not look before the statement is done.
+            let cancelled = cancel(client.cancel_token(), self.server.clone());
+            self.endings.begin(async move {
+                if let Err(error) = timeout(CONNECT_TIMEOUT, cancelled).await.unwrap_or(Ok(())) {
+                    tracing::debug!("a statement of Postgres' is not cancelled: {error}");
+                }
+                // Until then it keeps its place.
+                drop(Object::take(client));
+            });
         }
     }
+}
+
+/// Has the server end what it does for a connection.
+async fn cancel(token: CancelToken, server: Arc<Address>) -> Result<(), ConnectError> {
+    let stream = egress::dial_backend(&server.host, server.port).await?;
+    match server.tls() {
+        Some(tls) => token.cancel_query_raw(stream, tls).await?,
+        None => token.cancel_query_raw(stream, NoTls).await?,
+    }
+    Ok(())
 }
 
 impl PostgresSession {
@@ -194,10 +239,7 @@ impl PostgresSession {
         if given != expected {
             // Nothing but its preparing was sent.
             self.is_busy.store(false, SeqCst);
-            return Err(Error::ParameterCount(ParameterCount {
-                given: u32::try_from(given).unwrap_or(u32::MAX),
-                expected: u32::try_from(expected).unwrap_or(u32::MAX),
-            }));
+            return Err(parameter_count(given, expected));
         }
         Ok(statement)
     }

@@ -30,8 +30,8 @@ use tokio::{
 
 use super::{
     database::{
-        BATCHES, Batch, Column, Control, Database, DatabaseError, Error, ParameterCount, Query,
-        Row, Session, Value, size_of,
+        BATCHES, Batch, Column, Control, Database, DatabaseError, Error, Query, Row, Session,
+        Value, parameter_count, size_of, wrong,
     },
     sqlite_value::{Declared, from_sql, to_sql},
 };
@@ -353,16 +353,9 @@ fn prepare<'a>(
         }
     }
     if expected != parameters.len() {
-        return Err(Error::ParameterCount(ParameterCount {
-            given: u32::try_from(parameters.len()).unwrap_or(u32::MAX),
-            expected: u32::try_from(expected).unwrap_or(u32::MAX),
-        }));
+        return Err(parameter_count(parameters.len(), expected));
     }
     Ok(statement)
-}
-
-fn wrong(message: &str) -> Error {
-    Error::Statement(DatabaseError { code: String::new(), message: message.to_owned() })
 }
 
 /// Runs a query and sends its rows, until all are sent or nobody reads on.
