@@ -13,16 +13,15 @@ use crate::Fault;
 pub(crate) type Value<'a> = &'a Spanned<DeValue<'a>>;
 
 /// Keys that the design knows and this version does not serve yet.
-const NOT_YET: [(&str, &str); 5] = [
+const NOT_YET: [(&str, &str); 4] = [
     ("uses", "calls between the components of an app"),
     ("middleware", "middleware"),
     ("schedule", "schedules"),
-    ("blob", "blob stores"),
     ("files", "files"),
 ];
 
 /// Keys that people bring along from other tools, and what they are called here.
-const OTHER_NAMES: [(&str, &str); 12] = [
+const OTHER_NAMES: [(&str, &str); 13] = [
     ("wasm", "source"),
     ("path", "source"),
     ("module", "source"),
@@ -31,6 +30,7 @@ const OTHER_NAMES: [(&str, &str); 12] = [
     ("routes", "http"),
     ("trigger", "http"),
     ("allowed_outbound_hosts", "grants.http"),
+    ("blob", "blobstore"),
     ("environment", "grants.env"),
     ("variables", "grants.env"),
     ("timeout", "time"),

@@ -31,6 +31,8 @@ pub struct Grants {
     pub keyvalue: BTreeMap<String, Name>,
     /// The SQL databases that it can open, in the same way.
     pub sql: BTreeMap<String, Name>,
+    /// The containers of objects that it can open, in the same way.
+    pub blobstore: BTreeMap<String, Name>,
     /// What it reads as configuration, by key.
     pub config: BTreeMap<String, String>,
     /// The secrets of the operator that it reads as configuration, each by its name.

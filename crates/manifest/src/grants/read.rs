@@ -31,6 +31,9 @@ pub(crate) fn read(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Grants {
     let sql = table
         .get("sql")
         .map(|value| read_labels(value, r#"grants.sql = { orders = "default" }"#, faults));
+    let blobstore = table
+        .get("blobstore")
+        .map(|value| read_labels(value, r#"grants.blobstore = { images = "default" }"#, faults));
     let config = table.get("config").map(|value| read_config(value, faults)).unwrap_or_default();
     let secrets =
         table.get("secrets").map(|value| read_secrets(value, &config, faults)).unwrap_or_default();
@@ -43,6 +46,7 @@ pub(crate) fn read(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Grants {
         sockets: sockets.unwrap_or_default(),
         keyvalue: keyvalue.unwrap_or_default(),
         sql: sql.unwrap_or_default(),
+        blobstore: blobstore.unwrap_or_default(),
     }
 }
 
@@ -241,6 +245,7 @@ mod tests {
             "grants.sockets = { tcp = [\"db.example.com:5432\"], udp-listen = [\"[::1]:53\"] }\n\
              grants.keyvalue = { sessions = \"default\" }\n\
              grants.sql = { orders = \"main\" }\n\
+             grants.blobstore = { images = \"files\" }\n\
              grants.config = { greeting = \"hello\" }\n\
              grants.secrets = [\"jwt-key\"]",
         )
@@ -249,6 +254,7 @@ mod tests {
         assert_eq!(grants.sockets.udp_listen, ["[::1]:53".parse().unwrap()]);
         assert_eq!(grants.keyvalue["sessions"].as_str(), "default");
         assert_eq!(grants.sql["orders"].as_str(), "main");
+        assert_eq!(grants.blobstore["images"].as_str(), "files");
         assert_eq!(grants.config["greeting"], "hello");
         assert!(grants.secrets.contains("jwt-key"));
     }
