@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::{
     MissingVariable,
+    blobstore::{self, BucketError},
     config::Secrets,
     keyvalue::{self, RedisUrlError, Store},
     sql::{self, Database, PostgresUrlError},
@@ -21,6 +22,7 @@ use crate::{
 pub struct Backends {
     pub(crate) keyvalue: Bound<dyn Store>,
     pub(crate) sql: Bound<dyn Database>,
+    pub(crate) blobstore: Bound<blobstore::Store>,
     pub(crate) secrets: Secrets,
     /// For all connections, those of guests' requests too: the system's roots are read once.
     pub(crate) tls: Arc<Tls>,
@@ -32,6 +34,7 @@ impl Backends {
         Self {
             keyvalue: Bound::none(),
             sql: Bound::none(),
+            blobstore: Bound::none(),
             secrets: Secrets::none(),
             tls: Arc::default(),
         }
@@ -49,7 +52,8 @@ impl Backends {
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Vec<BackendError>> {
         let tls = Arc::<Tls>::default();
-        let (mut stores, mut databases) = (BTreeMap::new(), BTreeMap::new());
+        let (mut stores, mut databases, mut blobs) =
+            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut errors = Vec::new();
         for (name, backend) in &operator.backends {
             let data = data.as_deref();
@@ -67,6 +71,12 @@ impl Backends {
                     Err(fault) => error(fault),
                 }
             }
+            if let Some(blobstore) = &backend.blobstore {
+                match blobstore::bind(name, blobstore, data, &tls, environment) {
+                    Ok(store) => drop(blobs.insert(name.clone(), store)),
+                    Err(fault) => error(fault),
+                }
+            }
         }
         let mut secrets = Secrets::none();
         for (name, secret) in &operator.secrets {
@@ -80,12 +90,16 @@ impl Backends {
         let keyvalue = data.clone().map(|data| -> Embed<dyn Store> {
             Box::new(move |name| keyvalue::embedded(name, &data))
         });
-        let sql = data.map(|data| -> Embed<dyn Database> {
+        let sql = data.clone().map(|data| -> Embed<dyn Database> {
             Box::new(move |name| sql::embedded(name, &data))
+        });
+        let blobstore = data.map(|data| -> Embed<blobstore::Store> {
+            Box::new(move |name| blobstore::embedded(name, &data))
         });
         Ok(Self {
             keyvalue: Bound { by_name: Mutex::new(stores), embedded: keyvalue },
             sql: Bound { by_name: Mutex::new(databases), embedded: sql },
+            blobstore: Bound { by_name: Mutex::new(blobs), embedded: blobstore },
             secrets,
             tls,
         })
@@ -158,6 +172,11 @@ impl<T: ?Sized> Labels<T> {
         Self(Arc::new(Labelled { component: component.clone(), by_label: BTreeMap::new() }))
     }
 
+    /// Whether something is granted for `label`.
+    pub(crate) fn has(&self, label: &str) -> bool {
+        self.0.by_label.contains_key(label)
+    }
+
     /// What `label` is granted for. What is not is logged, with the line of `key` that is missing.
     pub(crate) fn open(&self, label: &str, key: &str) -> Option<&Arc<T>> {
         let Labelled { component, by_label } = &*self.0;
@@ -192,6 +211,8 @@ pub(crate) enum BindFault {
     Redis(#[from] RedisUrlError),
     #[error(transparent)]
     Postgres(#[from] PostgresUrlError),
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     #[error("there is no data folder for it")]
     NoFolder,
 }

@@ -8,6 +8,7 @@
 //! enforced by the engine's budget.
 
 mod backends;
+mod blobstore;
 mod command;
 mod config;
 mod egress;
@@ -58,6 +59,7 @@ pub struct Granted {
     sockets: sockets::Granted,
     keyvalue: keyvalue::Granted,
     sql: sql::Granted,
+    blobstore: blobstore::Granted,
     config: config::Granted,
 }
 
@@ -108,49 +110,57 @@ where
 /// What every component of some toolchain imports (Python's and Go's: sockets, files, HTTP) is no
 /// fault: those who never call it need no grant. Stores are imported on purpose.
 fn unmatched(grants: &Grants, imports: &[String]) -> Vec<GrantFault> {
-    let imported = |prefix: &str| imports.iter().find(|import| import.starts_with(prefix)).cloned();
+    let imported =
+        |prefixes: &[&str]| imports.iter().find(|import| starts_with_one(import, prefixes));
     let mut faults = Vec::new();
-    let has_client =
-        imported("wasi:http/client@").or_else(|| imported("wasi:http/outgoing-handler@"));
-    for (is_granted, is_imported, grant, interface) in [
-        (!grants.http.is_empty(), has_client.is_some(), "grants.http", "wasi:http/client"),
+    for (is_granted, prefixes, grant, interface) in [
+        (
+            !grants.http.is_empty(),
+            &["wasi:http/client@", "wasi:http/outgoing-handler@"][..],
+            "grants.http",
+            "wasi:http/client",
+        ),
         (
             grants.sockets != Sockets::default(),
-            imported("wasi:sockets/").is_some(),
+            &["wasi:sockets/"][..],
             "grants.sockets",
             "wasi:sockets",
         ),
-        (
-            !grants.keyvalue.is_empty(),
-            imported("wasi:keyvalue/").is_some(),
-            "grants.keyvalue",
-            "wasi:keyvalue",
-        ),
-        (!grants.sql.is_empty(), imported("dhow:sql/").is_some(), "grants.sql", "dhow:sql"),
+        (!grants.keyvalue.is_empty(), &["wasi:keyvalue/"][..], "grants.keyvalue", "wasi:keyvalue"),
+        (!grants.sql.is_empty(), &["dhow:sql/"][..], "grants.sql", "dhow:sql"),
+        (!grants.blobstore.is_empty(), BLOBSTORES, "grants.blobstore", "dhow:blobstore"),
         (
             !grants.config.is_empty() || !grants.secrets.is_empty(),
-            imported("wasi:config/").is_some(),
+            &["wasi:config/"][..],
             "grants.config or grants.secrets",
             "wasi:config",
         ),
     ] {
-        if is_granted && !is_imported {
+        if is_granted && imported(prefixes).is_none() {
             faults.push(GrantFault::Unused { grant, interface });
         }
     }
-    for (is_granted, prefix, line) in [
+    for (is_granted, prefixes, line) in [
         (
             !grants.keyvalue.is_empty(),
-            "wasi:keyvalue/",
+            &["wasi:keyvalue/"][..],
             r#"grants.keyvalue = { default = "default" }"#,
         ),
-        (!grants.sql.is_empty(), "dhow:sql/", r#"grants.sql = { default = "default" }"#),
+        (!grants.sql.is_empty(), &["dhow:sql/"][..], r#"grants.sql = { default = "default" }"#),
+        (!grants.blobstore.is_empty(), BLOBSTORES, r#"grants.blobstore = { default = "default" }"#),
     ] {
-        if let Some(import) = imported(prefix).filter(|_| !is_granted) {
-            faults.push(GrantFault::Ungranted { import, line });
+        if let Some(import) = imported(prefixes).filter(|_| !is_granted) {
+            faults.push(GrantFault::Ungranted { import: import.clone(), line });
         }
     }
     faults
+}
+
+/// Our own, and the draft.
+const BLOBSTORES: &[&str] = &["dhow:blobstore/", "wasi:blobstore/"];
+
+fn starts_with_one(text: &str, prefixes: &[&str]) -> bool {
+    prefixes.iter().any(|prefix| text.starts_with(prefix))
 }
 
 /// The most entries that an instance can have in its table of host resources: streams, bodies,
@@ -194,12 +204,16 @@ impl Capabilities {
         let keyvalue =
             kept(Labels::grant(name, &grants.keyvalue, &self.backends.keyvalue), &mut faults);
         let sql = kept(Labels::grant(name, &grants.sql, &self.backends.sql), &mut faults);
+        let blobstore =
+            kept(Labels::grant(name, &grants.blobstore, &self.backends.blobstore), &mut faults);
         let config = kept(
             config::grant(&grants.config, &grants.secrets, &self.backends.secrets),
             &mut faults,
         );
-        match (environment, keyvalue, sql, config) {
-            (Some(environment), Some(keyvalue), Some(sql), Some(config)) if faults.is_empty() => {
+        match (environment, keyvalue, sql, blobstore, config) {
+            (Some(environment), Some(keyvalue), Some(sql), Some(blobstore), Some(config))
+                if faults.is_empty() =>
+            {
                 Ok(Granted {
                     component: name.clone(),
                     memory_limit: component.limits.memory.bytes(),
@@ -208,6 +222,7 @@ impl Capabilities {
                     sockets: sockets::grant(name, &grants.sockets),
                     keyvalue,
                     sql,
+                    blobstore,
                     config,
                 })
             }
@@ -225,6 +240,7 @@ impl Capabilities {
             sockets: sockets::open(&granted.sockets, &mut wasi),
             keyvalue: granted.keyvalue.clone(),
             sql: granted.sql.clone(),
+            blobstore: granted.blobstore.clone(),
             config: config::open(&granted.config),
             log: logging::open(&granted.component, &self.output),
         };
@@ -249,6 +265,7 @@ impl Capabilities {
             sockets: sockets::open(&sockets::grant(name, &grants.sockets), &mut wasi),
             keyvalue: Labels::none(name),
             sql: Labels::none(name),
+            blobstore: Labels::none(name),
             config: config::nothing(),
             log: logging::open(name, &self.output),
         };
@@ -272,6 +289,7 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(false);
     keyvalue::link(linker)?;
     sql::link(linker)?;
+    blobstore::link(linker)?;
     config::link(linker)?;
     logging::link(linker)
 }
@@ -285,6 +303,7 @@ pub struct State {
     sockets: sockets::Opened,
     keyvalue: keyvalue::Granted,
     sql: sql::Granted,
+    blobstore: blobstore::Granted,
     config: config::Granted,
     log: logging::Log,
     budget: Budget,
@@ -296,19 +315,32 @@ struct Opened {
     sockets: sockets::Opened,
     keyvalue: keyvalue::Granted,
     sql: sql::Granted,
+    blobstore: blobstore::Granted,
     config: config::Granted,
     log: logging::Log,
 }
 
 impl State {
     fn new(wasi: &mut WasiCtxBuilder, budget: Budget, opened: Opened) -> Self {
-        let Opened { http_client, sockets, keyvalue, sql, config, log } = opened;
+        let Opened { http_client, sockets, keyvalue, sql, blobstore, config, log } = opened;
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(MAX_FIELDS);
         let wasi = wasi.max_random_size(MAX_RANDOM_BYTES).build();
-        Self { table, wasi, http, http_client, sockets, keyvalue, sql, config, log, budget }
+        Self {
+            table,
+            wasi,
+            http,
+            http_client,
+            sockets,
+            keyvalue,
+            sql,
+            blobstore,
+            config,
+            log,
+            budget,
+        }
     }
 }
 

@@ -53,6 +53,9 @@ pub(crate) fn lines(grants: &Grants) -> Vec<String> {
     lines.extend(
         grants.sql.iter().map(|(label, name)| format!("open the database {label}: {name}")),
     );
+    lines.extend(
+        grants.blobstore.iter().map(|(label, name)| format!("open the container {label}: {name}")),
+    );
     let keys: Vec<_> = grants.config.keys().map(String::as_str).collect();
     if !keys.is_empty() {
         lines.push(format!("read the configuration {}", keys.join(", ")));
