@@ -120,7 +120,8 @@ fn an_import_that_nobody_serves_is_named_with_the_nearest() {
          help: the nearest that is served: wasi:http/types@0.3.0\n\
          error: component `cart` imports `acme:shop/orders@1.0.0`, which nobody serves\n  \
          help: Dhow serves wasi:cli, clocks, filesystem, http, io, random and sockets, \
-         in versions 0.2 and 0.3; wasi:config, keyvalue and logging; and dhow:sql\n"
+         in versions 0.2 and 0.3; wasi:blobstore, config, keyvalue and logging; \
+         and dhow:blobstore and sql\n"
     );
 }
 
@@ -178,7 +179,7 @@ build.watch = ["src/["]
 
 [component.data]
 source = "data.wasm"
-grants.blob = { pictures = "main" }
+uses = { "shop:data/orders" = "data" }
 
 [[http]]
 path = "cart"
@@ -204,8 +205,8 @@ component = "card"
         "help: write: memory = \"64MiB\"",
         "error: a time is a number with a unit: ms, s or min",
         "error: concurrency is at least 1 and at most 100000",
-        "error: `blob`: this version of Dhow does not serve blob stores yet",
-        " --> dhow.toml:13:8",
+        "error: `uses`: this version of Dhow does not serve calls between the components of an app yet",
+        " --> dhow.toml:13:1",
         "error: `cart`: a path begins with `/`",
         "error: no component is called `card`",
         "help: did you mean `cart`?",

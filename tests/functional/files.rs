@@ -80,6 +80,19 @@ async fn files_are_read_and_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_sent_whole_by_a_guest_that_has_ended() {
+    let Served { up, folder } = served("files", "1MiB");
+    let content = "what is in the file\n".repeat(100_000);
+    fs::write(folder.path().join("public/large.txt"), &content).unwrap();
+    for _ in 0..5 {
+        let answer = ask(&up, "/send/:site:large.txt").await;
+        assert_eq!(answer.len(), content.len());
+        assert!(answer == content);
+    }
+    assert_eq!(ask(&up, "/send/:site:none").await, "error: ErrorCode::NoEntry");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_leads_out_of_a_folder_and_what_is_for_reading_is_not_written() {
     for guest in GUESTS {
         let Served { up, folder } = served(guest, "1MiB");

@@ -1,6 +1,7 @@
 //! What a user would notice, feature by feature.
 
 mod bad_input;
+mod blobstore;
 mod build;
 mod code_cache;
 mod durability;

@@ -9,9 +9,14 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use http::Request;
 use tempfile::TempDir;
 
-use crate::upstream::Certified;
+use crate::{
+    client::{Connection, answer, full},
+    guests::root,
+    upstream::Certified,
+};
 
 /// A Redis, with a password.
 pub struct Redis {
@@ -58,7 +63,7 @@ impl Redis {
             .stdout(Stdio::piped())
             .spawn();
         let Ok(mut process) = started else {
-            return skipped("redis-server");
+            return skipped("redis-server", "apt install redis-server");
         };
         wait_for(process.stdout.take().expect("piped"), "Ready to accept connections");
         Some(Self { process, address, _data: data })
@@ -94,7 +99,7 @@ impl Postgres {
     /// Starts one; none, and a line that says so, where Postgres is not installed.
     pub fn start() -> Option<Self> {
         let Some(programs) = newest("/usr/lib/postgresql", "bin/postgres") else {
-            return skipped("postgresql");
+            return skipped("postgresql", "apt install postgresql");
         };
         let data = tempfile::tempdir().expect("a folder");
         let folder = data.path().join("data");
@@ -158,7 +163,7 @@ impl MariaDb {
     /// Starts one; none, and a line that says so, where MariaDB is not installed.
     pub fn start() -> Option<Self> {
         if !Path::new(MARIADBD).exists() {
-            return skipped("mariadb-server");
+            return skipped("mariadb-server", "apt install mariadb-server");
         }
         let data = tempfile::tempdir().expect("a folder");
         let statements = format!(
@@ -166,7 +171,7 @@ impl MariaDb {
              CREATE USER IF NOT EXISTS shop@'%' IDENTIFIED BY '{PASSWORD}';\n\
              GRANT ALL ON shop.* TO shop@'%';\n"
         );
-        std::fs::write(data.path().join("first.sql"), statements).expect("written");
+        fs::write(data.path().join("first.sql"), statements).expect("written");
         give_to("mysql", data.path());
         let made = as_user("mysql", Path::new("mariadb-install-db"))
             .args(MARIADB)
@@ -221,6 +226,79 @@ fn mariadbd(data: &TempDir, address: SocketAddr) -> Child {
     process
 }
 
+/// A server that speaks as S3 does, with an empty bucket and everything in memory. It takes any
+/// key.
+pub struct S3 {
+    process: Child,
+    pub address: SocketAddr,
+}
+
+impl S3 {
+    /// Starts one; none, and a line that says so, where moto is not installed.
+    pub async fn start() -> Option<Self> {
+        Self::start_at(free_address()).await
+    }
+
+    /// Starts one at `address`.
+    pub async fn start_at(address: SocketAddr) -> Option<Self> {
+        let start = |program: &Path| {
+            Command::new(program)
+                .args(["-H", "127.0.0.1", "-p", &address.port().to_string()])
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+        };
+        let ours = root().join("target/moto/bin/moto_server");
+        let Ok(mut process) = start(Path::new("moto_server")).or_else(|_| start(&ours)) else {
+            return skipped("moto_server", "pip install 'moto[server]'");
+        };
+        wait_for(process.stderr.take().expect("piped"), "Running on");
+        let server = Self { process, address };
+        server.ask("PUT", "/objects", "").await;
+        Some(server)
+    }
+
+    /// The operator's text for its bucket, with the keys in the variables `S3_KEY` and `S3_SECRET`.
+    pub fn backend(&self) -> String {
+        format!(
+            "{{ bucket = \"objects\", prefix = \"shop/x\", endpoint = \"http://{}\", \
+             access-key = \"${{S3_KEY}}\", secret-key = \"${{S3_SECRET}}\" }}",
+            self.address
+        )
+    }
+
+    /// From now on it takes no key.
+    pub async fn refuse(&self) {
+        self.ask("POST", "/moto-api/reset-auth", "0").await;
+    }
+
+    /// The names of the objects that are being uploaded, in XML.
+    pub async fn uploads(&self) -> String {
+        self.ask("GET", "/objects?uploads", "").await
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: &'static str) -> String {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", self.address.to_string())
+            .header("content-type", "text/plain")
+            .body(full(body))
+            .expect("a request");
+        let response = Connection::http1(self.address).await.send(request).await;
+        let answer = answer(response.expect("an answer")).await;
+        assert!(answer.status.is_success(), "{path}: {answer:?}");
+        answer.text
+    }
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 /// Waits for a line with `text`, and has the rest read.
 fn wait_for(output: impl std::io::Read + Send + 'static, text: &str) {
     let mut lines = BufReader::new(output).lines().map_while(Result::ok);
@@ -258,8 +336,7 @@ fn is_root() -> bool {
 }
 
 /// Says so past the capture of the tests' output, which nobody sees where all pass.
-fn skipped<T>(package: &str) -> Option<T> {
-    let _ =
-        writeln!(std::io::stderr(), "SKIPPED: {package} is not installed: apt install {package}");
+fn skipped<T>(program: &str, install: &str) -> Option<T> {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {program} is not installed: {install}");
     None
 }

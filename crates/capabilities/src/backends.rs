@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::{
     MissingVariable,
+    blobstore::{self, BucketError},
     config::Secrets,
     files::Volumes,
     keyvalue::{self, RedisUrlError, Store},
@@ -22,6 +23,7 @@ use crate::{
 pub struct Backends {
     pub(crate) keyvalue: Bound<dyn Store>,
     pub(crate) sql: Bound<dyn Database>,
+    pub(crate) blobstore: Bound<blobstore::Store>,
     pub(crate) secrets: Secrets,
     pub(crate) volumes: Volumes,
     /// For all connections, those of guests' requests too: the system's roots are read once.
@@ -34,6 +36,7 @@ impl Backends {
         Self {
             keyvalue: Bound::none(),
             sql: Bound::none(),
+            blobstore: Bound::none(),
             secrets: Secrets::none(),
             volumes: Volumes::new(PathBuf::new()),
             tls: Arc::default(),
@@ -53,7 +56,8 @@ impl Backends {
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Vec<BackendError>> {
         let tls = Arc::<Tls>::default();
-        let (mut stores, mut databases) = (BTreeMap::new(), BTreeMap::new());
+        let (mut stores, mut databases, mut blobs) =
+            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut errors = Vec::new();
         for (name, backend) in &operator.backends {
             let data = data.as_deref();
@@ -71,6 +75,12 @@ impl Backends {
                     Err(fault) => error(fault),
                 }
             }
+            if let Some(blobstore) = &backend.blobstore {
+                match blobstore::bind(name, blobstore, data, &tls, environment) {
+                    Ok(store) => drop(blobs.insert(name.clone(), store)),
+                    Err(fault) => error(fault),
+                }
+            }
         }
         let mut secrets = Secrets::none();
         for (name, secret) in &operator.secrets {
@@ -84,12 +94,16 @@ impl Backends {
         let keyvalue = data.clone().map(|data| -> Embed<dyn Store> {
             Box::new(move |name| keyvalue::embedded(name, &data))
         });
-        let sql = data.map(|data| -> Embed<dyn Database> {
+        let sql = data.clone().map(|data| -> Embed<dyn Database> {
             Box::new(move |name| sql::embedded(name, &data))
+        });
+        let blobstore = data.map(|data| -> Embed<blobstore::Store> {
+            Box::new(move |name| blobstore::embedded(name, &data))
         });
         Ok(Self {
             keyvalue: Bound { by_name: Mutex::new(stores), embedded: keyvalue },
             sql: Bound { by_name: Mutex::new(databases), embedded: sql },
+            blobstore: Bound { by_name: Mutex::new(blobs), embedded: blobstore },
             secrets,
             volumes: Volumes::new(root),
             tls,
@@ -163,6 +177,11 @@ impl<T: ?Sized> Labels<T> {
         Self(Arc::new(Labelled { component: component.clone(), by_label: BTreeMap::new() }))
     }
 
+    /// Whether something is granted for `label`.
+    pub(crate) fn has(&self, label: &str) -> bool {
+        self.0.by_label.contains_key(label)
+    }
+
     /// What `label` is granted for. What is not is logged, with the line of `key` that is missing.
     pub(crate) fn open(&self, label: &str, key: &str) -> Option<&Arc<T>> {
         let Labelled { component, by_label } = &*self.0;
@@ -199,6 +218,8 @@ pub(crate) enum BindFault {
     Postgres(#[from] PostgresUrlError),
     #[error(transparent)]
     Mysql(#[from] MysqlUrlError),
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     #[error("there is no data folder for it")]
     NoFolder,
 }

@@ -23,6 +23,11 @@ pub(crate) fn grant(
     if missing.is_empty() { Ok(Granted(variables)) } else { Err(missing) }
 }
 
+/// No variable.
+pub(crate) fn nothing() -> Granted {
+    Granted(Vec::new())
+}
+
 pub(crate) fn open(granted: &Granted, wasi: &mut WasiCtxBuilder) {
     wasi.envs(&granted.0);
 }

@@ -268,7 +268,7 @@ fn body_error(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Error 
 
 /// `error` and its sources. The errors inside `io::Error`s are among them: rustls and the
 /// connector come wrapped in those.
-fn chain<'a>(
+pub(crate) fn chain<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     std::iter::successors(Some(error), |error| {

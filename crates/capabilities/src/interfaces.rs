@@ -11,7 +11,7 @@ struct Package {
 }
 
 /// What [`link`](crate::link) adds.
-static SERVED: [Package; 20] = [
+static SERVED: [Package; 22] = [
     package("wasi:io", V0_2, &["error", "poll", "streams"]),
     package(
         "wasi:cli",
@@ -69,6 +69,8 @@ static SERVED: [Package; 20] = [
     package("wasi:random", V0_3, &["insecure", "insecure-seed", "random"]),
     package("wasi:sockets", V0_3, &["ip-name-lookup", "types"]),
     package("dhow:sql", "0.1.0", &["database", "types"]),
+    package("dhow:blobstore", "0.1.0", &["store", "types"]),
+    package("wasi:blobstore", "0.2.0-draft", &["blobstore", "container", "types"]),
     package("wasi:config", "0.2.0-rc.1", &["store"]),
     package("wasi:logging", "0.1.0-draft", &["logging"]),
     package("wasi:tls", "0.2.0-draft", &["types"]),
@@ -163,7 +165,7 @@ mod tests {
             "wasi:http/types@0.3.0-rc-2026-01-01",
             "wasi:http/types@0.4.0",
             "wasi:http/handler@0.3.0",
-            "wasi:blobstore/blobstore@0.2.0-draft",
+            "wasi:messaging/consumer@0.2.0-draft",
             "wasi:http/types",
             "print",
         ] {

@@ -8,10 +8,12 @@
 //! enforced by the engine's budget.
 
 mod backends;
+mod blobstore;
 mod command;
 mod config;
 mod egress;
 mod environment;
+mod fault;
 mod files;
 mod http_client;
 mod interfaces;
@@ -25,18 +27,19 @@ mod tls;
 use std::sync::Arc;
 
 use dhow_engine::{Budget, InstanceState};
-use dhow_manifest::{Component, Grants, Name, Sockets};
-use thiserror::Error;
+use dhow_manifest::{Component, MemorySize, Name, Sockets};
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use backends::Labels;
+use fault::unmatched;
 
 pub use backends::{BackendError, Backends, UnboundBackend};
 pub use command::{CommandGrants, FolderGrant, OpenFolderError};
 pub use config::UnknownSecret;
 pub use environment::MissingVariable;
+pub use fault::GrantFault;
 pub use files::UnknownFolder;
 pub use interfaces::{is_served, nearest_served};
 pub use stdio::{GuestOutput, LogLevel, Stream};
@@ -63,113 +66,8 @@ pub struct Granted {
     sql: sql::Granted,
     files: files::Granted,
     tls: tls::Granted,
+    blobstore: blobstore::Granted,
     config: config::Granted,
-}
-
-/// What is wrong with a grant.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[expect(missing_docs, reason = "each is its message")]
-pub enum GrantFault {
-    #[error(transparent)]
-    Variable(#[from] MissingVariable),
-    #[error(transparent)]
-    Backend(#[from] UnboundBackend),
-    #[error(transparent)]
-    Secret(#[from] UnknownSecret),
-    #[error(transparent)]
-    Folder(#[from] UnknownFolder),
-    #[error(transparent)]
-    Authority(#[from] UnknownAuthority),
-    #[error("it imports `{import}`, and nothing is granted for that")]
-    Ungranted { import: String, line: &'static str },
-    #[error("it has {grant}, and imports nothing of {interface}")]
-    Unused { grant: &'static str, interface: &'static str },
-}
-
-impl GrantFault {
-    /// What to do about it.
-    pub fn help(&self) -> String {
-        match self {
-            Self::Variable(MissingVariable(name)) => format!("set it: export {name}=…"),
-            Self::Backend(UnboundBackend(name)) => {
-                format!("write in the operator's configuration: [backend.{name}]")
-            }
-            Self::Secret(UnknownSecret(name)) => format!(
-                "write in the operator's configuration: secrets.{name} = \"${{VARIABLE}}\", \
-                 or {{ file = \"PATH\" }}"
-            ),
-            Self::Folder(folder) => folder.help(),
-            Self::Authority(_) => {
-                "name a file of certificates in PEM: grants.ca = \"ca.pem\"".to_owned()
-            }
-            Self::Ungranted { line, .. } => format!("write: {line}"),
-            Self::Unused { grant, .. } => format!("remove {grant}"),
-        }
-    }
-}
-
-/// What was granted; what is wrong with it goes to `faults`.
-fn kept<T, F>(granted: Result<T, Vec<F>>, faults: &mut Vec<GrantFault>) -> Option<T>
-where
-    GrantFault: From<F>,
-{
-    granted.map_err(|found| faults.extend(found.into_iter().map(GrantFault::from))).ok()
-}
-
-/// Grants that nothing is done with, and imports that would need one.
-///
-/// What every component of some toolchain imports (Python's and Go's: sockets, files, HTTP) is no
-/// fault: those who never call it need no grant. Stores are imported on purpose.
-fn unmatched(grants: &Grants, imports: &[String]) -> Vec<GrantFault> {
-    let imported = |prefix: &str| imports.iter().find(|import| import.starts_with(prefix)).cloned();
-    let mut faults = Vec::new();
-    let has_client =
-        imported("wasi:http/client@").or_else(|| imported("wasi:http/outgoing-handler@"));
-    for (is_granted, is_imported, grant, interface) in [
-        (!grants.http.is_empty(), has_client.is_some(), "grants.http", "wasi:http/client"),
-        (
-            grants.sockets != Sockets::default(),
-            imported("wasi:sockets/").is_some(),
-            "grants.sockets",
-            "wasi:sockets",
-        ),
-        (
-            !grants.keyvalue.is_empty(),
-            imported("wasi:keyvalue/").is_some(),
-            "grants.keyvalue",
-            "wasi:keyvalue",
-        ),
-        (!grants.sql.is_empty(), imported("dhow:sql/").is_some(), "grants.sql", "dhow:sql"),
-        (
-            !grants.files.is_empty(),
-            imported("wasi:filesystem/").is_some(),
-            "grants.files",
-            "wasi:filesystem",
-        ),
-        (
-            !grants.config.is_empty() || !grants.secrets.is_empty(),
-            imported("wasi:config/").is_some(),
-            "grants.config or grants.secrets",
-            "wasi:config",
-        ),
-    ] {
-        if is_granted && !is_imported {
-            faults.push(GrantFault::Unused { grant, interface });
-        }
-    }
-    for (is_granted, prefix, line) in [
-        (
-            !grants.keyvalue.is_empty(),
-            "wasi:keyvalue/",
-            r#"grants.keyvalue = { default = "default" }"#,
-        ),
-        (!grants.sql.is_empty(), "dhow:sql/", r#"grants.sql = { default = "default" }"#),
-    ] {
-        if let Some(import) = imported(prefix).filter(|_| !is_granted) {
-            faults.push(GrantFault::Ungranted { import, line });
-        }
-    }
-    faults
 }
 
 /// The most entries that an instance can have in its table of host resources: streams, bodies,
@@ -206,62 +104,52 @@ impl Capabilities {
         component: &Component,
         imports: &[String],
     ) -> Result<Granted, Vec<GrantFault>> {
-        let grants = &component.grants;
+        let (grants, backends) = (&component.grants, &self.backends);
         let mut faults = unmatched(grants, imports);
-        let environment =
-            kept(environment::grant(&grants.env, &self.host_environment), &mut faults);
-        let keyvalue =
-            kept(Labels::grant(name, &grants.keyvalue, &self.backends.keyvalue), &mut faults);
-        let sql = kept(Labels::grant(name, &grants.sql, &self.backends.sql), &mut faults);
-        let files = kept(files::grant(name, &grants.files, &self.backends.volumes), &mut faults);
-        let ca = grants.ca.as_deref().map(|ca| self.backends.volumes.path_of(ca));
-        let tls = kept(tls::grant(ca.as_deref(), &self.backends.tls), &mut faults);
-        let config = kept(
-            config::grant(&grants.config, &grants.secrets, &self.backends.secrets),
-            &mut faults,
-        );
-        let (
-            Some(environment),
-            Some(keyvalue),
-            Some(sql),
-            Some(files),
-            Some(tls),
-            Some(config),
-            true,
-        ) = (environment, keyvalue, sql, files, tls, config, faults.is_empty())
-        else {
-            return Err(faults);
-        };
-        Ok(Granted {
+        let ca = grants.ca.as_deref().map(|ca| backends.volumes.path_of(ca));
+        let tls = tls::grant(ca.as_deref(), &backends.tls);
+        let mut granted = self.nothing(name, component.limits.memory);
+        keep(&mut granted.tls, tls, &mut faults);
+        granted.http = http_client::grant(name, &grants.http, &granted.tls);
+        granted.sockets = sockets::grant(name, &grants.sockets);
+        let environment = environment::grant(&grants.env, &self.host_environment);
+        keep(&mut granted.environment, environment, &mut faults);
+        let keyvalue = Labels::grant(name, &grants.keyvalue, &backends.keyvalue);
+        keep(&mut granted.keyvalue, keyvalue, &mut faults);
+        let sql = Labels::grant(name, &grants.sql, &backends.sql);
+        keep(&mut granted.sql, sql, &mut faults);
+        let blobstore = Labels::grant(name, &grants.blobstore, &backends.blobstore);
+        keep(&mut granted.blobstore, blobstore, &mut faults);
+        let files = files::grant(name, &grants.files, &backends.volumes);
+        keep(&mut granted.files, files, &mut faults);
+        let config = config::grant(&grants.config, &grants.secrets, &backends.secrets);
+        keep(&mut granted.config, config, &mut faults);
+        if faults.is_empty() { Ok(granted) } else { Err(faults) }
+    }
+
+    /// What a component has that is granted nothing.
+    fn nothing(&self, name: &Name, memory: MemorySize) -> Granted {
+        let tls = self.backends.tls.clone();
+        Granted {
             component: name.clone(),
-            memory_limit: component.limits.memory.bytes(),
-            http: http_client::grant(name, &grants.http, &tls),
-            environment,
-            sockets: sockets::grant(name, &grants.sockets),
-            keyvalue,
-            sql,
-            files,
+            memory_limit: memory.bytes(),
+            http: http_client::grant(name, &[], &tls),
+            environment: environment::nothing(),
+            sockets: sockets::grant(name, &Sockets::default()),
+            keyvalue: Labels::none(name),
+            sql: Labels::none(name),
+            blobstore: Labels::none(name),
+            files: files::nothing(),
+            config: config::nothing(),
             tls,
-            config,
-        })
+        }
     }
 
     /// Makes the state of one instance.
     pub fn open(&self, granted: &Granted) -> State {
         let mut wasi = WasiCtxBuilder::new();
-        environment::open(&granted.environment, &mut wasi);
         stdio::open(&granted.component, &self.output, &mut wasi);
-        let opened = Opened {
-            http_client: http_client::open(&granted.http),
-            sockets: sockets::open(&granted.sockets, &mut wasi),
-            keyvalue: granted.keyvalue.clone(),
-            sql: granted.sql.clone(),
-            files: files::open(&granted.files),
-            tls: tls::open(&granted.tls),
-            config: config::open(&granted.config),
-            log: logging::open(&granted.component, &self.output),
-        };
-        State::new(&mut wasi, Budget::new(granted.memory_limit), opened)
+        self.state(granted, wasi)
     }
 
     /// Makes the state of a command, which has the terminal and what is granted on the command
@@ -270,24 +158,50 @@ impl Capabilities {
     /// # Errors
     /// When a folder can't be opened.
     pub fn open_command(&self, grants: &CommandGrants) -> Result<State, OpenFolderError> {
+        let name = &grants.name;
+        let mut granted = self.nothing(name, grants.memory_limit);
+        granted.http = http_client::grant(name, &grants.http, &granted.tls);
+        granted.sockets = sockets::grant(name, &grants.sockets);
         let mut wasi = WasiCtxBuilder::new();
         command::open(grants, &mut wasi)?;
-        let name = &grants.name;
-        let opened = Opened {
-            http_client: http_client::open(&http_client::grant(
-                name,
-                &grants.http,
-                &self.backends.tls,
-            )),
-            sockets: sockets::open(&sockets::grant(name, &grants.sockets), &mut wasi),
-            keyvalue: Labels::none(name),
-            sql: Labels::none(name),
-            files: files::open(&files::nothing()),
-            tls: tls::open(&self.backends.tls),
-            config: config::nothing(),
-            log: logging::open(name, &self.output),
+        Ok(self.state(&granted, wasi))
+    }
+
+    fn state(&self, granted: &Granted, mut wasi: WasiCtxBuilder) -> State {
+        environment::open(&granted.environment, &mut wasi);
+        let sockets = sockets::open(&granted.sockets, &mut wasi);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_RESOURCES);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(MAX_FIELDS);
+        let mut state = State {
+            table,
+            wasi: wasi.max_random_size(MAX_RANDOM_BYTES).build(),
+            http,
+            http_client: http_client::open(&granted.http),
+            sockets,
+            keyvalue: granted.keyvalue.clone(),
+            sql: granted.sql.clone(),
+            blobstore: granted.blobstore.clone(),
+            files: files::open(&granted.files),
+            tls: tls::open(&granted.tls),
+            config: config::open(&granted.config),
+            log: logging::open(&granted.component, &self.output),
+            budget: Budget::new(granted.memory_limit),
         };
-        Ok(State::new(&mut wasi, Budget::new(grants.memory_limit.bytes()), opened))
+        state.install_folders();
+        state
+    }
+}
+
+/// Keeps what was granted; what is wrong with it goes to `faults`.
+fn keep<T, F>(kept: &mut T, granted: Result<T, Vec<F>>, faults: &mut Vec<GrantFault>)
+where
+    GrantFault: From<F>,
+{
+    match granted {
+        Ok(granted) => *kept = granted,
+        Err(found) => faults.extend(found.into_iter().map(GrantFault::from)),
     }
 }
 
@@ -309,6 +223,7 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     keyvalue::link(linker)?;
     sql::link(linker)?;
     tls::link(linker)?;
+    blobstore::link(linker)?;
     config::link(linker)?;
     logging::link(linker)
 }
@@ -324,48 +239,10 @@ pub struct State {
     sql: sql::Granted,
     files: files::Opened,
     tls: tls::Opened,
+    blobstore: blobstore::Granted,
     config: config::Granted,
     log: logging::Log,
     budget: Budget,
-}
-
-/// What was opened for an instance.
-struct Opened {
-    http_client: http_client::Hooks,
-    sockets: sockets::Opened,
-    keyvalue: keyvalue::Granted,
-    sql: sql::Granted,
-    files: files::Opened,
-    tls: tls::Opened,
-    config: config::Granted,
-    log: logging::Log,
-}
-
-impl State {
-    fn new(wasi: &mut WasiCtxBuilder, budget: Budget, opened: Opened) -> Self {
-        let Opened { http_client, sockets, keyvalue, sql, files, tls, config, log } = opened;
-        let mut table = ResourceTable::new();
-        table.set_max_capacity(MAX_RESOURCES);
-        let mut http = WasiHttpCtx::new();
-        http.set_field_size_limit(MAX_FIELDS);
-        let wasi = wasi.max_random_size(MAX_RANDOM_BYTES).build();
-        let mut state = Self {
-            table,
-            wasi,
-            http,
-            http_client,
-            sockets,
-            keyvalue,
-            sql,
-            files,
-            tls,
-            config,
-            log,
-            budget,
-        };
-        state.install_folders();
-        state
-    }
 }
 
 impl WasiView for State {

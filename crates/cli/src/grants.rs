@@ -61,6 +61,9 @@ pub(crate) fn lines(grants: &Grants) -> Vec<String> {
         format!("{verb} {guest}: {}{quota}", folder.host.display())
     }));
     lines.extend(grants.ca.iter().map(|ca| format!("trust the authorities in {}", ca.display())));
+    lines.extend(
+        grants.blobstore.iter().map(|(label, name)| format!("open the container {label}: {name}")),
+    );
     let keys: Vec<_> = grants.config.keys().map(String::as_str).collect();
     if !keys.is_empty() {
         lines.push(format!("read the configuration {}", keys.join(", ")));

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
     },
     task::{Context, Poll},
     time::Duration,
@@ -23,7 +23,7 @@ use wasmtime_wasi_http::WasiBody;
 
 use crate::{
     CallError,
-    http::{LateWork, Work},
+    http::{LateWork, Work, poll_work},
     shared::Place,
 };
 
@@ -82,6 +82,21 @@ impl<B: http_body::Body + Unpin> http_body::Body for Watched<B> {
     }
 }
 
+/// Whether nobody waits for more of the response's body: shared by the body and by the work that
+/// writes it. Whoever sets it polls the work next.
+#[derive(Clone, Default)]
+pub(crate) struct BodyEnd(Arc<AtomicBool>);
+
+impl BodyEnd {
+    pub(crate) fn set(&self) {
+        self.0.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
 /// How long somebody may be kept waiting. The time begins anew whenever the client has sent a
 /// piece of the request: a slow upload is no fault of the guest's.
 pub(crate) struct Patience {
@@ -120,6 +135,7 @@ impl Patience {
 pub struct ResponseBody<G: Send + 'static> {
     body: Option<WasiBody>,
     work: Option<Work>,
+    end: BodyEnd,
     place: Option<Place>,
     guard: Option<G>,
     patience: Patience,
@@ -137,13 +153,14 @@ impl<G: Send + 'static> ResponseBody<G> {
     pub(crate) fn new(
         body: WasiBody,
         content_length: Option<u64>,
-        LateWork { work, place, guard, on_failure }: LateWork<G>,
+        LateWork { work, end, place, guard, on_failure }: LateWork<G>,
         patience: Patience,
     ) -> Self {
         Self {
             remaining: body.size_hint().exact().or(content_length),
             body: Some(body),
             work,
+            end,
             place,
             guard: Some(guard),
             patience,
@@ -178,11 +195,8 @@ impl<G: Send + 'static> ResponseBody<G> {
 
     /// Runs the guest for as long as it has something to do now.
     fn poll_work(&mut self, cx: &mut Context<'_>) {
-        if let Some(Poll::Ready(result)) = self.work.as_mut().map(|work| work.as_mut().poll(cx)) {
-            self.work = None;
-            if let Err(error) = result {
-                self.report(error);
-            }
+        if let Err(error) = poll_work(&mut self.work, cx) {
+            self.report(error);
         }
     }
 
@@ -205,6 +219,7 @@ impl<G: Send + 'static> ResponseBody<G> {
     }
 
     fn finish_in_background(&mut self) {
+        self.end.set();
         if self.place.take().is_some() {
             self.work = None; // The instance goes on by itself.
             self.guard = None;
@@ -241,6 +256,7 @@ impl<G: Send + Unpin + 'static> http_body::Body for ResponseBody<G> {
                     this.take_account(&frame);
                     if this.is_complete() {
                         // Often the guest needs one more turn to be done with it all.
+                        this.end.set();
                         this.poll_work(cx);
                     }
                     return Poll::Ready(Some(Ok(frame)));
@@ -250,6 +266,7 @@ impl<G: Send + Unpin + 'static> http_body::Body for ResponseBody<G> {
                 }
                 Poll::Ready(None) => {
                     // A guest that trapped closes its body like one that is done.
+                    this.end.set();
                     this.poll_work(cx);
                     this.body = None;
                     if this.failed {

@@ -1,7 +1,12 @@
 //! Calling a component's HTTP handler, of WASI 0.2 or 0.3.
 
 use std::{
-    future::poll_fn, panic::AssertUnwindSafe, pin::Pin, sync::Arc, task::Poll, time::Duration,
+    future::poll_fn,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
 };
 
 use futures_util::FutureExt as _;
@@ -11,7 +16,7 @@ use wasmtime_wasi_http::{WasiBody, handler::ProxyPre, p2, p3};
 
 use crate::{
     CallError, Code, Engine, InstanceState, LinkError, ResponseBody,
-    body::{Body, Patience, Upload, into_wasi_body},
+    body::{Body, BodyEnd, Patience, Upload, into_wasi_body},
     instance::{HeadSender, Instance},
     reuse::{Reuse, Used, Warm},
     shared::{Place, Shared},
@@ -113,11 +118,16 @@ impl<T: InstanceState> HttpEntry<T> {
         let (sender, head) = futures_channel::oneshot::channel();
         let upload = Upload::default();
         let request = request.map(|body| into_wasi_body(body, upload.clone()));
+        let end = BodyEnd::default();
         let (work, place) = match &self.0.instances {
-            Instances::Fresh => (own(fresh(self.clone(), open(), request, sender)), None),
+            Instances::Fresh => {
+                let work = fresh(self.clone(), open(), request, sender, end.clone());
+                (own(work), None)
+            }
             Instances::Warm(warm) => {
                 let source = warm.take().map_or_else(|| Source::New(open()), Source::Used);
-                (own(used(self.clone(), warm.clone(), source, request, sender)), None)
+                let work = used(self.clone(), warm.clone(), source, request, sender, end.clone());
+                (own(work), None)
             }
             Instances::Shared(shared) => {
                 let Entry { engine, pre, .. } = &*self.0;
@@ -125,7 +135,7 @@ impl<T: InstanceState> HttpEntry<T> {
                 (work, Some(place))
             }
         };
-        HttpCall { head, work, place, guard, patience: Patience::new(time, upload) }
+        HttpCall { head, work, end, place, guard, patience: Patience::new(time, upload) }
     }
 }
 
@@ -142,9 +152,10 @@ async fn fresh<T: InstanceState>(
     store: Store<T>,
     request: http::Request<WasiBody>,
     head: HeadSender,
+    end: BodyEnd,
 ) -> Result<(), CallError> {
     let _running = entry.engine.running();
-    Instance::make(&entry.engine, &entry.pre, store).await?.answer(request, head).await
+    Instance::make(&entry.engine, &entry.pre, store).await?.answer(request, head, &end).await
 }
 
 enum Source<T: 'static> {
@@ -158,6 +169,7 @@ async fn used<T: InstanceState>(
     source: Source<T>,
     request: http::Request<WasiBody>,
     head: HeadSender,
+    end: BodyEnd,
 ) -> Result<(), CallError> {
     let _running = entry.engine.running();
     let mut used = match source {
@@ -167,7 +179,7 @@ async fn used<T: InstanceState>(
             used
         }
     };
-    used.instance.answer(request, head).await?;
+    used.instance.answer(request, head, &end).await?;
     warm.put_back(used);
     Ok(())
 }
@@ -176,6 +188,7 @@ async fn used<T: InstanceState>(
 pub struct HttpCall<G> {
     head: Head,
     work: Work,
+    end: BodyEnd,
     /// Where the instance answers others as well.
     place: Option<Place>,
     guard: G,
@@ -193,21 +206,22 @@ impl<G: Send + 'static> HttpCall<G> {
         self,
         on_late_failure: impl FnOnce(CallError) + Send + 'static,
     ) -> Result<http::Response<ResponseBody<G>>, CallError> {
-        let Self { mut head, work, mut place, guard, mut patience } = self;
+        let Self { mut head, work, end, mut place, guard, mut patience } = self;
         let mut work = Some(work);
         let response = poll_fn(|cx| {
-            match work.as_mut().map(|work| work.as_mut().poll(cx)) {
-                Some(Poll::Ready(result)) => {
-                    work = None;
-                    result?;
-                }
-                Some(Poll::Pending) | None => {}
-            }
+            poll_work(&mut work, cx)?;
             match head.poll_unpin(cx) {
                 Poll::Ready(Ok(response)) => Poll::Ready(response.map_err(CallError::answered)),
-                Poll::Ready(Err(_)) if work.is_none() => Poll::Ready(Err(CallError::NoResponse)),
                 // A guest that fails drops the sender before its work has ended with the reason.
-                Poll::Ready(Err(_)) | Poll::Pending => patience.poll_end(cx).map(Err),
+                Poll::Ready(Err(_)) => {
+                    end.set();
+                    poll_work(&mut work, cx)?;
+                    match work {
+                        None => Poll::Ready(Err(CallError::NoResponse)),
+                        Some(_) => patience.poll_end(cx).map(Err),
+                    }
+                }
+                Poll::Pending => patience.poll_end(cx).map(Err),
             }
         })
         .await?;
@@ -217,14 +231,24 @@ impl<G: Send + 'static> HttpCall<G> {
         let length = response.headers().get(CONTENT_LENGTH).and_then(|value| {
             value.to_str().ok()?.parse().ok() // Checked by wasi:http where a guest sets it.
         });
-        let work = LateWork { work, place, guard, on_failure: Box::new(on_late_failure) };
+        let work = LateWork { work, end, place, guard, on_failure: Box::new(on_late_failure) };
         Ok(response.map(|body| ResponseBody::new(body, length, work, patience)))
     }
+}
+
+/// Runs the guest for as long as it has something to do now.
+pub(crate) fn poll_work(work: &mut Option<Work>, cx: &mut Context<'_>) -> Result<(), CallError> {
+    if let Some(Poll::Ready(result)) = work.as_mut().map(|work| work.as_mut().poll(cx)) {
+        *work = None;
+        return result;
+    }
+    Ok(())
 }
 
 /// What goes on while the body of a response is read, and after it.
 pub(crate) struct LateWork<G> {
     pub(crate) work: Option<Work>,
+    pub(crate) end: BodyEnd,
     pub(crate) place: Option<Place>,
     pub(crate) guard: G,
     pub(crate) on_failure: Box<dyn FnOnce(CallError) + Send>,

@@ -1,6 +1,10 @@
 //! One live instantiation of a component with an HTTP handler.
 
-use std::{future, future::poll_fn};
+use std::{
+    future,
+    future::poll_fn,
+    task::{Poll, ready},
+};
 
 use wasmtime::{AsContextMut, Store};
 use wasmtime_wasi_http::{
@@ -8,7 +12,9 @@ use wasmtime_wasi_http::{
     handler::{Prepared, Proxy, ProxyPre},
 };
 
-use crate::{CallError, Engine, InstanceState, TICKS_BEFORE_YIELD, call_error::is_no_room};
+use crate::{
+    CallError, Engine, InstanceState, TICKS_BEFORE_YIELD, body::BodyEnd, call_error::is_no_room,
+};
 
 /// By which the head of a response reaches whoever waits for it.
 pub(crate) type HeadSender =
@@ -42,11 +48,12 @@ impl<T: InstanceState> Instance<T> {
     }
 
     /// Answers one request: the head goes to `head`, the body comes while this is polled. Done
-    /// when nothing of it is left to do.
+    /// when nothing of it is left to do and nobody waits for its body.
     pub(crate) async fn answer(
         &mut self,
         request: http::Request<WasiBody>,
         head: HeadSender,
+        end: &BodyEnd,
     ) -> Result<(), CallError> {
         let Self { store, proxy } = self;
         let result = store
@@ -57,8 +64,13 @@ impl<T: InstanceState> Instance<T> {
                     })?
                     .run(accessor, future::pending())
                     .await?;
-                // The body is written by tasks that outlive the call.
-                poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+                // The body is written by tasks that outlive the call; or by a stream of the host's,
+                // which is no task, and which ends with the store.
+                poll_fn(|cx| {
+                    ready!(accessor.poll_no_interesting_tasks(cx));
+                    if end.is_set() { Poll::Ready(()) } else { Poll::Pending }
+                })
+                .await;
                 Ok(())
             })
             .await

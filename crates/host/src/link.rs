@@ -221,8 +221,8 @@ impl LinkFault {
             }
             Self::Unserved { nearest: None, .. } => Some(
                 "Dhow serves wasi:cli, clocks, filesystem, http, io, random and sockets, \
-                 in versions 0.2 and 0.3; wasi:config, keyvalue and logging; \
-                 and dhow:sql"
+                 in versions 0.2 and 0.3; wasi:blobstore, config, keyvalue \
+                 and logging; and dhow:blobstore and sql"
                     .to_owned(),
             ),
             Self::CodeBudget { code, .. } => {

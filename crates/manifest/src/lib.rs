@@ -25,5 +25,7 @@ pub use grants::{
 pub use instances::{Instances, Reuse};
 pub use limits::{Limits, LimitsError, MemorySize};
 pub use name::{Name, NameError};
-pub use operator::{Backend, Hidden, KeyValueBackend, Operator, Secret, SqlBackend};
+pub use operator::{
+    Backend, BlobBackend, Hidden, KeyValueBackend, Operator, S3Bucket, Secret, SqlBackend,
+};
 pub use route::{PathPattern, PathPatternError, Route, Segment};

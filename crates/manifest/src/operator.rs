@@ -35,6 +35,36 @@ pub struct Backend {
     pub keyvalue: Option<KeyValueBackend>,
     /// For SQL databases.
     pub sql: Option<SqlBackend>,
+    /// For objects.
+    pub blobstore: Option<BlobBackend>,
+}
+
+/// What stands behind a container of objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BlobBackend {
+    /// A folder in the data folder.
+    Folder,
+    /// The memory of the process: gone when it ends.
+    Memory,
+    /// A bucket of S3, or of a server that speaks as it does.
+    S3(S3Bucket),
+}
+
+/// A bucket, and who asks for it. In each text `${NAME}` stands for a variable of the environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Bucket {
+    /// What it is called.
+    pub bucket: Hidden,
+    /// The part of it that is meant: what the names of all objects begin with, before a slash.
+    pub prefix: Option<Hidden>,
+    /// The origin of the server; Amazon's where there is none.
+    pub endpoint: Option<Hidden>,
+    /// Where the bucket is: `us-east-1`, if nothing is said.
+    pub region: Option<Hidden>,
+    /// The key's id.
+    pub access_key: Hidden,
+    /// The key.
+    pub secret_key: Hidden,
 }
 
 /// What stands behind a SQL database.
@@ -117,10 +147,11 @@ fn read_backends(value: Value<'_>, faults: &mut Vec<Fault>) -> BTreeMap<Name, Ba
         };
         let keyvalue = table.get("keyvalue").and_then(|value| read_keyvalue(value, faults));
         let sql = table.get("sql").and_then(|value| read_sql(value, faults));
+        let blobstore = table.get("blobstore").and_then(|value| read_blobstore(value, faults));
         table.finish(faults);
         match Name::new(key.get_ref()) {
             Ok(name) => {
-                backends.insert(name, Backend { keyvalue, sql });
+                backends.insert(name, Backend { keyvalue, sql, blobstore });
             }
             Err(error) => faults.push(
                 Fault::new(key.span(), format!("`{}` is no name: {error}", key.get_ref()))
@@ -209,6 +240,48 @@ fn read_sql(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<SqlBackend> {
     }
 }
 
+fn read_blobstore(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<BlobBackend> {
+    const EXAMPLE: &str = r#"blobstore = "folder", "memory" or { bucket = "images", access-key = "${S3_KEY}", secret-key = "${S3_SECRET}" }"#;
+    match value.get_ref().as_str() {
+        Some("folder") => return Some(BlobBackend::Folder),
+        Some("memory") => return Some(BlobBackend::Memory),
+        Some(_) => {
+            faults.push(
+                Fault::new(value.span(), "no store of objects is called that")
+                    .help(format!("write: {EXAMPLE}")),
+            );
+            return None;
+        }
+        None => {}
+    }
+    let mut table = raw::table(value, "a bucket", EXAMPLE, faults)?;
+    let mut text = |key: &'static str| {
+        let text = raw::string(table.get(key)?, EXAMPLE, faults)?;
+        Some(Hidden(text.to_owned()))
+    };
+    let (bucket, access_key, secret_key) = (text("bucket"), text("access-key"), text("secret-key"));
+    let (prefix, endpoint, region) = (text("prefix"), text("endpoint"), text("region"));
+    for (key, found) in
+        [("bucket", &bucket), ("access-key", &access_key), ("secret-key", &secret_key)]
+    {
+        if found.is_none() {
+            faults.push(
+                Fault::new(value.span(), format!("the bucket has no {key}"))
+                    .help(format!("write: {EXAMPLE}")),
+            );
+        }
+    }
+    table.finish(faults);
+    Some(BlobBackend::S3(S3Bucket {
+        bucket: bucket?,
+        prefix,
+        endpoint,
+        region,
+        access_key: access_key?,
+        secret_key: secret_key?,
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,12 +308,33 @@ mod tests {
     }
 
     #[test]
+    fn stores_of_objects() {
+        let text = "[backend.a]\nblobstore = 'folder'\n[backend.b]\nblobstore = 'memory'\n\
+                    [backend.c]\nblobstore = { bucket = 'images', prefix = 'shop', \
+                    endpoint = 'http://127.0.0.1:9000', access-key = 'hush', \
+                    secret-key = '${S3_SECRET}' }";
+        let operator = Operator::parse("dhow-server.toml", text).unwrap();
+        let blobstore = |name: &str| operator.backends[name].blobstore.clone().unwrap();
+        assert_eq!(blobstore("a"), BlobBackend::Folder);
+        assert_eq!(blobstore("b"), BlobBackend::Memory);
+        let BlobBackend::S3(bucket) = blobstore("c") else { panic!("{operator:?}") };
+        assert_eq!(bucket.prefix.unwrap().expose(), "shop");
+        assert_eq!(bucket.secret_key.expose(), "${S3_SECRET}");
+        assert_eq!(bucket.region, None);
+        let shown = format!("{operator:?}");
+        assert!(!shown.contains("hush"), "{shown}");
+    }
+
+    #[test]
     fn what_is_no_configuration() {
         for (text, message) in [
             ("[backend.A]", "`A` is no name: a name has lower-case letters, digits and dashes"),
             ("[backend.a]\nkeyvalue = 'mysql://'", "no key-value store is called that"),
             ("[backend.a]\nsql = 'oracle://'", "no SQL database is called that"),
             ("[backend.a]\nkeyvalues = 'redb'", "unknown key `keyvalues` in a backend"),
+            ("[backend.a]\nblobstore = 's3://b'", "no store of objects is called that"),
+            ("[backend.a]\nblobstore = { bucket = 'b' }", "the bucket has no access-key"),
+            ("[backend.a]\nblobstore = { buckets = 'b' }", "the bucket has no bucket"),
             ("backend = 1", "expected a table, found an integer"),
             ("[backends]", "unknown key `backends` in the configuration"),
         ] {

@@ -13,15 +13,14 @@ use crate::Fault;
 pub(crate) type Value<'a> = &'a Spanned<DeValue<'a>>;
 
 /// Keys that the design knows and this version does not serve yet.
-const NOT_YET: [(&str, &str); 4] = [
+const NOT_YET: [(&str, &str); 3] = [
     ("uses", "calls between the components of an app"),
     ("middleware", "middleware"),
     ("schedule", "schedules"),
-    ("blob", "blob stores"),
 ];
 
 /// Keys that people bring along from other tools, and what they are called here.
-const OTHER_NAMES: [(&str, &str); 12] = [
+const OTHER_NAMES: [(&str, &str); 13] = [
     ("wasm", "source"),
     ("path", "source"),
     ("module", "source"),
@@ -30,6 +29,7 @@ const OTHER_NAMES: [(&str, &str); 12] = [
     ("routes", "http"),
     ("trigger", "http"),
     ("allowed_outbound_hosts", "grants.http"),
+    ("blob", "blobstore"),
     ("environment", "grants.env"),
     ("variables", "grants.env"),
     ("timeout", "time"),

@@ -128,12 +128,9 @@ impl Quota {
     }
 
     /// Counts what is in the folder, unless somebody has since `full` was found.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "who is cancelled must not begin count after count"
-    )]
     pub(super) async fn count_again(&self, full: Full) {
-        let counting = tokio::spawn(self.usage.clone().count_again(full.times));
+        // Not by whoever asks: one who is cancelled would leave a count that nobody waits for.
+        let counting = self.usage.tasks.spawn(self.usage.clone().count_again(full.times));
         if let Err(error) = counting.await {
             tracing::error!(%error, "counting what is in a folder");
         }

@@ -39,6 +39,8 @@ pub struct Grants {
     /// A file with certificates of authorities that it trusts besides the system's; relative to the
     /// folder of the app.
     pub ca: Option<PathBuf>,
+    /// The containers of objects that it can open, in the same way.
+    pub blobstore: BTreeMap<String, Name>,
     /// What it reads as configuration, by key.
     pub config: BTreeMap<String, String>,
     /// The secrets of the operator that it reads as configuration, each by its name.

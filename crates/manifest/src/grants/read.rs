@@ -34,6 +34,9 @@ pub(crate) fn read(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Grants {
         .map(|value| read_labels(value, r#"grants.sql = { orders = "default" }"#, faults));
     let files = table.get("files").map(|value| folder::read(value, faults)).unwrap_or_default();
     let ca = table.get("ca").and_then(|value| raw::string(value, CA_EXAMPLE, faults));
+    let blobstore = table
+        .get("blobstore")
+        .map(|value| read_labels(value, r#"grants.blobstore = { images = "default" }"#, faults));
     let config = table.get("config").map(|value| read_config(value, faults)).unwrap_or_default();
     let secrets =
         table.get("secrets").map(|value| read_secrets(value, &config, faults)).unwrap_or_default();
@@ -48,6 +51,7 @@ pub(crate) fn read(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Grants {
         sockets: sockets.unwrap_or_default(),
         keyvalue: keyvalue.unwrap_or_default(),
         sql: sql.unwrap_or_default(),
+        blobstore: blobstore.unwrap_or_default(),
     }
 }
 
@@ -249,6 +253,7 @@ mod tests {
              grants.keyvalue = { sessions = \"default\" }\n\
              grants.sql = { orders = \"main\" }\n\
              grants.files = { \"/site\" = \"public\", \"/\" = { folder = \"data\", write = true } }\n\
+             grants.blobstore = { images = \"files\" }\n\
              grants.config = { greeting = \"hello\" }\n\
              grants.secrets = [\"jwt-key\"]",
         )
@@ -259,6 +264,7 @@ mod tests {
         assert_eq!(grants.sql["orders"].as_str(), "main");
         assert_eq!(grants.files["/site"], Folder { host: "public".into(), quota: None });
         assert_eq!(grants.files["/"].quota, Some(Folder::DEFAULT_QUOTA));
+        assert_eq!(grants.blobstore["images"].as_str(), "files");
         assert_eq!(grants.config["greeting"], "hello");
         assert!(grants.secrets.contains("jwt-key"));
     }

@@ -1,0 +1,258 @@
+//! What `dhow:blobstore` does for a guest.
+
+use std::{
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use tokio::sync::oneshot;
+use wasmtime::{
+    StoreContextMut,
+    component::{
+        Accessor, Destination, FutureReader, HasData, Lift, Linker, Lower, Resource, ResourceTable,
+        Source, StreamConsumer, StreamProducer, StreamReader, StreamResult, VecBuffer, WriteBuffer,
+    },
+};
+
+use super::{
+    Granted,
+    bindings::dhow::blobstore::{store as interface, types},
+    pipe::Pipe,
+    store::{Entry, Error, Metadata, Object, PutOptions, Range, Store},
+};
+use crate::State;
+
+/// A container that was opened, of both interfaces.
+#[expect(unreachable_pub, reason = "the bindings re-export it")]
+pub struct Container {
+    pub(super) label: String,
+    pub(super) store: Arc<Store>,
+}
+
+/// What the interfaces are implemented for.
+pub(super) struct Blobs;
+
+impl HasData for Blobs {
+    type Data<'a> = View<'a>;
+}
+
+/// An instance's containers and its table of resources.
+pub(super) struct View<'a> {
+    pub(super) granted: &'a Granted,
+    pub(super) table: &'a mut ResourceTable,
+}
+
+pub(super) fn view(state: &mut State) -> View<'_> {
+    let State { blobstore, table, .. } = state;
+    View { granted: blobstore, table }
+}
+
+impl View<'_> {
+    pub(super) fn open(&mut self, label: String) -> Served<Resource<Container>> {
+        let Some(store) = self.granted.open(&label, "blobstore") else {
+            return Ok(Err(Error::AccessDenied));
+        };
+        let store = store.clone();
+        Ok(Ok(self.table.push(Container { label, store })?))
+    }
+}
+
+pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    types::add_to_linker::<State, Blobs>(linker, view)?;
+    interface::add_to_linker::<State, Blobs>(linker, view)
+}
+
+impl types::Host for View<'_> {}
+impl interface::Host for View<'_> {}
+impl interface::HostContainer for View<'_> {}
+
+pub(super) type Served<T> = wasmtime::Result<Result<T, Error>>;
+type Ended = FutureReader<Result<(), Error>>;
+
+impl<T: Send> interface::HostContainerWithStore<T> for Blobs {
+    async fn open(accessor: &Accessor<T, Self>, label: String) -> Served<Resource<Container>> {
+        accessor.with(|mut store| store.get().open(label))
+    }
+
+    async fn get(
+        accessor: &Accessor<T, Self>,
+        container: Resource<Container>,
+        name: String,
+        range: Option<Range>,
+    ) -> Served<(Metadata, StreamReader<u8>, Ended)> {
+        let store = store(accessor, &container)?;
+        let Object { metadata, content, .. } = match store.get(&name, range).await {
+            Ok(object) => object,
+            Err(error) => return Ok(Err(error)),
+        };
+        let (content, ended) = stream(accessor, content)?;
+        Ok(Ok((metadata, content, ended)))
+    }
+
+    async fn head(
+        accessor: &Accessor<T, Self>,
+        container: Resource<Container>,
+        name: String,
+    ) -> Served<Metadata> {
+        Ok(store(accessor, &container)?.head(&name).await)
+    }
+
+    async fn put(
+        accessor: &Accessor<T, Self>,
+        container: Resource<Container>,
+        name: String,
+        content: StreamReader<u8>,
+        options: PutOptions,
+    ) -> Served<Option<String>> {
+        let pipe = Arc::new(Pipe::default());
+        let received = pipe.read().boxed();
+        accessor.with(|mut store| content.pipe(&mut store, Consumer(pipe)))?;
+        // Here and not in a task of its own: a call that is given up is not polled again, so that
+        // the end of a guest never looks like the end of its content.
+        Ok(store(accessor, &container)?.put(&name, received, options).await)
+    }
+
+    async fn delete(
+        accessor: &Accessor<T, Self>,
+        container: Resource<Container>,
+        name: String,
+    ) -> Served<()> {
+        Ok(store(accessor, &container)?.delete(&name).await)
+    }
+
+    async fn entries(
+        accessor: &Accessor<T, Self>,
+        container: Resource<Container>,
+        prefix: String,
+    ) -> Served<(StreamReader<Entry>, Ended)> {
+        let store = store(accessor, &container)?;
+        let entries = match store.entries(prefix).await {
+            Ok(entries) => entries.map_ok(VecBuffer::<Entry>::from).boxed(),
+            Err(error) => return Ok(Err(error)),
+        };
+        stream(accessor, entries).map(Ok)
+    }
+
+    async fn copy(
+        accessor: &Accessor<T, Self>,
+        container: Resource<Container>,
+        source: String,
+        target: String,
+    ) -> Served<()> {
+        Ok(store(accessor, &container)?.copy(&source, &target).await)
+    }
+
+    async fn drop(
+        accessor: &Accessor<T, Self>,
+        container: Resource<Container>,
+    ) -> wasmtime::Result<()> {
+        accessor.with(|mut store| store.get().table.delete(container).map(drop))?;
+        Ok(())
+    }
+}
+
+fn store<T>(
+    accessor: &Accessor<T, Blobs>,
+    container: &Resource<Container>,
+) -> wasmtime::Result<Arc<Store>> {
+    accessor.with(|mut store| Ok(store.get().table.get(container)?.store.clone()))
+}
+
+/// Gives the guest `items` as a stream, and how it ends as a future.
+fn stream<T, I, B>(
+    accessor: &Accessor<T, Blobs>,
+    items: BoxStream<'static, Result<B, Error>>,
+) -> wasmtime::Result<(StreamReader<I>, Ended)>
+where
+    T: Send,
+    I: Lower + Lift + Send + Sync + 'static,
+    B: WriteBuffer<I> + Default,
+{
+    accessor.with(|mut store| {
+        let (end, ended) = oneshot::channel();
+        let producer = Producer { items, end: Some(end), item: PhantomData };
+        let items = StreamReader::new(&mut store, producer)?;
+        let ended = FutureReader::new(&mut store, async move {
+            let unread = || Err(Error::Other("it was not read to its end".to_owned()));
+            Ok::<_, wasmtime::Error>(ended.await.unwrap_or_else(|_| unread()))
+        })?;
+        Ok((items, ended))
+    })
+}
+
+/// What a guest reads: several of `I` at a time.
+struct Producer<I, B> {
+    items: BoxStream<'static, Result<B, Error>>,
+    end: Option<oneshot::Sender<Result<(), Error>>>,
+    item: PhantomData<fn() -> I>,
+}
+
+impl<D, I: 'static, B: WriteBuffer<I> + Default> StreamProducer<D> for Producer<I, B> {
+    type Item = I;
+    type Buffer = B;
+
+    fn poll_produce<'a>(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        _: StoreContextMut<'a, D>,
+        mut destination: Destination<'a, Self::Item, Self::Buffer>,
+        finish: bool,
+    ) -> Poll<wasmtime::Result<StreamResult>> {
+        loop {
+            let received = match self.items.poll_next_unpin(context) {
+                Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
+                polled => ready!(polled),
+            };
+            let result = match received {
+                Some(Ok(items)) if items.remaining().is_empty() => continue,
+                Some(Ok(items)) => {
+                    destination.set_buffer(items);
+                    return Poll::Ready(Ok(StreamResult::Completed));
+                }
+                Some(Err(error)) => Err(error),
+                None => Ok(()),
+            };
+            if let Some(end) = self.end.take() {
+                let _ = end.send(result);
+            }
+            return Poll::Ready(Ok(StreamResult::Dropped));
+        }
+    }
+}
+
+/// What a guest writes.
+struct Consumer(Arc<Pipe>);
+
+impl<D> StreamConsumer<D> for Consumer {
+    type Item = u8;
+
+    fn poll_consume(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        store: StoreContextMut<'_, D>,
+        source: Source<'_, Self::Item>,
+        finish: bool,
+    ) -> Poll<wasmtime::Result<StreamResult>> {
+        let Self(pipe) = &*self;
+        match pipe.poll_ready(context) {
+            Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
+            polled => ready!(polled),
+        }
+        if pipe.room().is_err() {
+            return Poll::Ready(Ok(StreamResult::Dropped));
+        }
+        let mut source = source.as_direct(store);
+        let taken = pipe.write(source.remaining());
+        source.mark_read(taken);
+        Poll::Ready(Ok(StreamResult::Completed))
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
