@@ -13,6 +13,7 @@ mod inspect;
 mod instances;
 mod keyvalue;
 mod lifecycle;
+mod operator;
 mod outbound;
 mod run;
 mod settings;

@@ -1,6 +1,7 @@
 //! The rig: starts the real binary with real guests, and talks to it over real sockets.
 
 pub mod client;
+pub mod dns;
 pub mod guests;
 mod process;
 pub mod servers;

@@ -45,13 +45,11 @@ impl Redis {
     /// to `authority`.
     pub fn start_tls(authority: &Path) -> Option<Self> {
         let data = tempfile::tempdir().expect("a folder");
-        let Certified { certificate, key } = Certified::for_localhost(authority);
-        fs::write(data.path().join("cert.pem"), certificate.pem()).expect("written");
-        fs::write(data.path().join("key.pem"), key.serialize_pem()).expect("written");
+        let [certificate, key] = Certified::for_localhost(authority).write(data.path());
         let address = free_address();
         let port = address.port().to_string();
         let tls = ["--port", "0", "--tls-port", &port, "--tls-auth-clients", "no"];
-        let files = ["--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem"];
+        let files = ["--tls-cert-file", &certificate, "--tls-key-file", &key];
         Self::start_in(data, address, &[&tls[..], &files].concat())
     }
 
@@ -98,10 +96,22 @@ pub struct Postgres {
 impl Postgres {
     /// Starts one; none, and a line that says so, where Postgres is not installed.
     pub fn start() -> Option<Self> {
+        Self::start_with(&[], tempfile::tempdir().expect("a folder"))
+    }
+
+    /// Starts one that speaks TLS too, as `localhost`. The certificate of its authority is written to
+    /// `authority`.
+    pub fn start_tls(authority: &Path) -> Option<Self> {
+        let data = tempfile::tempdir().expect("a folder");
+        let [certificate, key] = Certified::for_localhost(authority).write(data.path());
+        let files = [format!("ssl_cert_file={certificate}"), format!("ssl_key_file={key}")];
+        Self::start_with(&["-c", "ssl=on", "-c", &files[0], "-c", &files[1]], data)
+    }
+
+    fn start_with(arguments: &[&str], data: TempDir) -> Option<Self> {
         let Some(programs) = newest("/usr/lib/postgresql", "bin/postgres") else {
             return skipped("postgresql", "apt install postgresql");
         };
-        let data = tempfile::tempdir().expect("a folder");
         let folder = data.path().join("data");
         let password = data.path().join("password");
         fs::write(&password, PASSWORD).expect("written");
@@ -120,6 +130,7 @@ impl Postgres {
             .arg(&folder)
             .arg("-k")
             .arg(data.path())
+            .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
             .expect("Postgres starts");
@@ -144,6 +155,7 @@ impl Drop for Postgres {
 pub struct MariaDb {
     process: Child,
     pub address: SocketAddr,
+    arguments: Vec<String>,
     data: TempDir,
 }
 
@@ -162,10 +174,22 @@ const MARIADB: [&str; 7] = [
 impl MariaDb {
     /// Starts one; none, and a line that says so, where MariaDB is not installed.
     pub fn start() -> Option<Self> {
+        Self::start_with(Vec::new(), tempfile::tempdir().expect("a folder"))
+    }
+
+    /// Starts one that speaks TLS too, as `localhost`. The certificate of its authority is written to
+    /// `authority`.
+    pub fn start_tls(authority: &Path) -> Option<Self> {
+        let data = tempfile::tempdir().expect("a folder");
+        let [certificate, key] = Certified::for_localhost(authority).write(data.path());
+        let tls = vec![format!("--ssl-cert={certificate}"), format!("--ssl-key={key}")];
+        Self::start_with(tls, data)
+    }
+
+    fn start_with(arguments: Vec<String>, data: TempDir) -> Option<Self> {
         if !Path::new(MARIADBD).exists() {
             return skipped("mariadb-server", "apt install mariadb-server");
         }
-        let data = tempfile::tempdir().expect("a folder");
         let statements = format!(
             "CREATE DATABASE IF NOT EXISTS shop;\n\
              CREATE USER IF NOT EXISTS shop@'%' IDENTIFIED BY '{PASSWORD}';\n\
@@ -181,7 +205,8 @@ impl MariaDb {
             .status();
         assert!(made.expect("mariadb-install-db is there").success(), "no data for MariaDB");
         let address = free_address();
-        Some(Self { process: mariadbd(&data, address), address, data })
+        let process = mariadbd(&data, address, &arguments);
+        Some(Self { process, address, arguments, data })
     }
 
     /// Ends it, at once.
@@ -192,7 +217,7 @@ impl MariaDb {
 
     /// Starts it again, after it was stopped, with what it has kept.
     pub fn start_again(&mut self) {
-        self.process = mariadbd(&self.data, self.address);
+        self.process = mariadbd(&self.data, self.address, &self.arguments);
     }
 
     /// Where it is, with the password in the variable `DB_PASSWORD`.
@@ -209,7 +234,7 @@ impl Drop for MariaDb {
 
 const MARIADBD: &str = "/usr/sbin/mariadbd";
 
-fn mariadbd(data: &TempDir, address: SocketAddr) -> Child {
+fn mariadbd(data: &TempDir, address: SocketAddr, arguments: &[String]) -> Child {
     let folder = data.path().display();
     let mut process = as_user("mysql", Path::new(MARIADBD))
         .args(MARIADB)
@@ -219,6 +244,7 @@ fn mariadbd(data: &TempDir, address: SocketAddr) -> Child {
         .arg(format!("--socket={folder}/socket"))
         .arg(format!("--pid-file={folder}/pid"))
         .arg(format!("--init-file={folder}/first.sql"))
+        .args(arguments)
         .stderr(Stdio::piped())
         .spawn()
         .expect("MariaDB starts");

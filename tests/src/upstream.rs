@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     sync::{
         Arc,
@@ -98,6 +99,18 @@ impl Certified {
         let key = KeyPair::generate().unwrap();
         let names = CertificateParams::new(["localhost".to_owned()]).unwrap();
         Self { certificate: names.signed_by(&key, &ca).unwrap(), key }
+    }
+
+    /// Writes the certificate and its key to `folder`, and gives where they are.
+    pub(crate) fn write(&self, folder: &Path) -> [String; 2] {
+        let write = |name: &str, pem: String| {
+            let path = folder.join(name);
+            std::fs::write(&path, pem).unwrap();
+            // Servers refuse a key that others can read.
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            path.display().to_string()
+        };
+        [write("cert.pem", self.certificate.pem()), write("key.pem", self.key.serialize_pem())]
     }
 }
 

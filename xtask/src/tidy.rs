@@ -27,7 +27,7 @@ const DOORS: [(&str, &[&str]); 4] = [
     (
         "clippy::disallowed_methods",
         &[
-            "crates/capabilities/src/egress.rs",
+            "crates/capabilities/src/egress/mod.rs",
             "crates/capabilities/src/sql/postgres.rs",
             "crates/cli/build.rs",
             "crates/cli/src/args.rs",

@@ -2,21 +2,23 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use dhow_manifest::{Name, Operator};
+use dhow_manifest::{Backend, Name, Operator};
 use thiserror::Error;
 
 use crate::{
     MissingVariable,
+    audit::Audit,
     blobstore::{self, BucketError},
     config::Secrets,
+    egress::{Egress, NameServerError},
     files::Volumes,
     keyvalue::{self, RedisUrlError, Store},
     sql::{self, Database, MysqlUrlError, PostgresUrlError},
-    tls::Tls,
+    tls::{Tls, UnknownAuthority},
 };
 
 /// The backends of the process. Each is opened when it is first used.
@@ -26,6 +28,8 @@ pub struct Backends {
     pub(crate) blobstore: Bound<blobstore::Store>,
     pub(crate) secrets: Secrets,
     pub(crate) volumes: Volumes,
+    /// What guests may reach.
+    pub(crate) egress: Arc<Egress>,
     /// For all connections, those of guests' requests too: the system's roots are read once.
     pub(crate) tls: Arc<Tls>,
 }
@@ -39,6 +43,7 @@ impl Backends {
             blobstore: Bound::none(),
             secrets: Secrets::none(),
             volumes: Volumes::new(PathBuf::new()),
+            egress: Arc::default(),
             tls: Arc::default(),
         }
     }
@@ -61,36 +66,35 @@ impl Backends {
         let mut errors = Vec::new();
         for (name, backend) in &operator.backends {
             let data = data.as_deref();
-            let mut error =
-                |fault| errors.push(BackendError { what: "backend", name: name.clone(), fault });
-            if let Some(keyvalue) = &backend.keyvalue {
-                match keyvalue::bind(name, keyvalue, data, &tls, environment) {
-                    Ok(store) => drop(stores.insert(name.clone(), store)),
-                    Err(fault) => error(fault),
-                }
-            }
-            if let Some(sql) = &backend.sql {
-                match sql::bind(name, sql, data, &tls, environment) {
-                    Ok(database) => drop(databases.insert(name.clone(), database)),
-                    Err(fault) => error(fault),
-                }
-            }
-            if let Some(blobstore) = &backend.blobstore {
-                match blobstore::bind(name, blobstore, data, &tls, environment) {
-                    Ok(store) => drop(blobs.insert(name.clone(), store)),
-                    Err(fault) => error(fault),
-                }
-            }
+            let Backend { keyvalue, sql, blobstore, ca } = backend;
+            let Some((_, tls)) = bound(name, Some(trusting(ca.as_deref(), &tls)), &mut errors)
+            else {
+                continue;
+            };
+            let store =
+                keyvalue.as_ref().map(|it| keyvalue::bind(name, it, data, &tls, environment));
+            stores.extend(bound(name, store, &mut errors));
+            let database = sql.as_ref().map(|it| sql::bind(name, it, data, &tls, environment));
+            databases.extend(bound(name, database, &mut errors));
+            let blob =
+                blobstore.as_ref().map(|it| blobstore::bind(name, it, data, &tls, environment));
+            blobs.extend(bound(name, blob, &mut errors));
         }
+        let egress = Egress::new(&operator.egress).map_err(|fault| {
+            let name = "dns".to_owned();
+            errors.push(BackendError { what: "rules for egress", name, fault: fault.into() });
+        });
         let mut secrets = Secrets::none();
         for (name, secret) in &operator.secrets {
             if let Err(fault) = secrets.bind(name, secret, environment) {
-                errors.push(BackendError { what: "secret", name: name.clone(), fault });
+                errors.push(BackendError { what: "secret", name: name.to_string(), fault });
             }
         }
-        if !errors.is_empty() {
+        let Ok(egress) =
+            egress.and_then(|egress| if errors.is_empty() { Ok(egress) } else { Err(()) })
+        else {
             return Err(errors);
-        }
+        };
         let keyvalue = data.clone().map(|data| -> Embed<dyn Store> {
             Box::new(move |name| keyvalue::embedded(name, &data))
         });
@@ -106,9 +110,28 @@ impl Backends {
             blobstore: Bound { by_name: Mutex::new(blobs), embedded: blobstore },
             secrets,
             volumes: Volumes::new(root),
+            egress: Arc::new(egress),
             tls,
         })
     }
+}
+
+/// What was bound as `name`, if anything was; what is wrong with it goes to `errors`.
+fn bound<T>(
+    name: &Name,
+    result: Option<Result<T, BindFault>>,
+    errors: &mut Vec<BackendError>,
+) -> Option<(Name, T)> {
+    let error = |fault| BackendError { what: "backend", name: name.to_string(), fault };
+    result?.map_err(|fault| errors.push(error(fault))).ok().map(|bound| (name.clone(), bound))
+}
+
+/// TLS that trusts the authorities in the file `ca`, where one is named.
+fn trusting(ca: Option<&Path>, system: &Arc<Tls>) -> Result<Arc<Tls>, BindFault> {
+    Ok(match ca {
+        Some(ca) => Arc::new(Tls::trusting(ca)?),
+        None => system.clone(),
+    })
 }
 
 /// What is bound of one kind, by the operator's names.
@@ -141,7 +164,7 @@ impl<T: ?Sized> Bound<T> {
 pub(crate) struct Labels<T: ?Sized>(Arc<Labelled<T>>);
 
 struct Labelled<T: ?Sized> {
-    component: Name,
+    audit: Audit,
     by_label: BTreeMap<String, Arc<T>>,
 }
 
@@ -154,7 +177,7 @@ impl<T: ?Sized> Clone for Labels<T> {
 impl<T: ?Sized> Labels<T> {
     /// What stands behind `labels`, each with the operator's name for it.
     pub(crate) fn grant(
-        component: &Name,
+        audit: &Audit,
         labels: &BTreeMap<String, Name>,
         bound: &Bound<T>,
     ) -> Result<Self, Vec<UnboundBackend>> {
@@ -169,12 +192,12 @@ impl<T: ?Sized> Labels<T> {
         if !unbound.is_empty() {
             return Err(unbound);
         }
-        Ok(Self(Arc::new(Labelled { component: component.clone(), by_label })))
+        Ok(Self(Arc::new(Labelled { audit: audit.clone(), by_label })))
     }
 
     /// Nothing to open.
-    pub(crate) fn none(component: &Name) -> Self {
-        Self(Arc::new(Labelled { component: component.clone(), by_label: BTreeMap::new() }))
+    pub(crate) fn none(audit: &Audit) -> Self {
+        Self(Arc::new(Labelled { audit: audit.clone(), by_label: BTreeMap::new() }))
     }
 
     /// Whether something is granted for `label`.
@@ -183,13 +206,14 @@ impl<T: ?Sized> Labels<T> {
     }
 
     /// What `label` is granted for. What is not is logged, with the line of `key` that is missing.
-    pub(crate) fn open(&self, label: &str, key: &str) -> Option<&Arc<T>> {
-        let Labelled { component, by_label } = &*self.0;
+    pub(crate) fn open(&self, label: &str, key: &'static str) -> Option<&Arc<T>> {
+        let Labelled { audit, by_label } = &*self.0;
         let found = by_label.get(label);
         if found.is_none() {
-            tracing::warn!(
-                %component,
-                "denied: {key} {label}; to allow it: grants.{key} = {{ {label} = \"default\" }}"
+            audit.deny(
+                key,
+                format_args!("{key} {label}"),
+                format_args!("to allow it: grants.{key} = {{ {label} = \"default\" }}"),
             );
         }
         found
@@ -201,7 +225,7 @@ impl<T: ?Sized> Labels<T> {
 #[error("the {what} `{name}`: {fault}")]
 pub struct BackendError {
     what: &'static str,
-    name: Name,
+    name: String,
     fault: BindFault,
 }
 
@@ -212,6 +236,10 @@ pub(crate) enum BindFault {
     Variable(#[from] MissingVariable),
     #[error("`${{` has no `}}`")]
     OpenReference,
+    #[error(transparent)]
+    NameServers(#[from] NameServerError),
+    #[error(transparent)]
+    Authority(#[from] UnknownAuthority),
     #[error(transparent)]
     Redis(#[from] RedisUrlError),
     #[error(transparent)]

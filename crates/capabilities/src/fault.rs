@@ -3,7 +3,9 @@
 use dhow_manifest::{Grants, Sockets};
 use thiserror::Error;
 
-use crate::{MissingVariable, UnboundBackend, UnknownAuthority, UnknownFolder, UnknownSecret};
+use crate::{
+    BeyondEgress, MissingVariable, UnboundBackend, UnknownAuthority, UnknownFolder, UnknownSecret,
+};
 
 /// What is wrong with a grant.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -19,6 +21,8 @@ pub enum GrantFault {
     Folder(#[from] UnknownFolder),
     #[error(transparent)]
     Authority(#[from] UnknownAuthority),
+    #[error(transparent)]
+    Egress(#[from] BeyondEgress),
     #[error("it imports `{import}`, and nothing is granted for that")]
     Ungranted { import: String, line: &'static str },
     #[error("it has {grant}, and imports nothing of {interface}")]
@@ -38,6 +42,7 @@ impl GrantFault {
                  or {{ file = \"PATH\" }}"
             ),
             Self::Folder(folder) => folder.help(),
+            Self::Egress(beyond) => beyond.help(),
             Self::Authority(_) => {
                 "name a file of certificates in PEM: grants.ca = \"ca.pem\"".to_owned()
             }

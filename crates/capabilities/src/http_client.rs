@@ -2,28 +2,38 @@
 
 use std::{
     future::Future,
+    io::{self, IoSlice},
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
 
-use dhow_manifest::{Name, Origin, Scheme};
+use dhow_manifest::{Origin, Scheme};
 use http::{Request, Response, Uri};
 use http_body_util::BodyExt as _;
+use hyper::rt::ReadBufCursor;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{self, Client, connect::capture_connection},
+    client::legacy::{
+        self, Client,
+        connect::{Connected, Connection, capture_connection},
+    },
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
-use tokio::{net::TcpStream, time::sleep};
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::sleep,
+};
 use tower_http::timeout::TimeoutBody;
 use wasmtime::component::Linker;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::{
     State,
-    egress::{self, EgressError},
+    audit::Audit,
+    egress::{Egress, EgressError},
     tls::Tls,
 };
 
@@ -33,17 +43,24 @@ use crate::{
 pub(crate) struct Granted(Arc<Shared>);
 
 struct Shared {
-    component: Name,
+    audit: Audit,
     origins: Vec<Origin>,
     tls: Arc<Tls>,
+    egress: Arc<Egress>,
     pool: OnceLock<Pool>,
 }
 
-pub(crate) fn grant(component: &Name, origins: &[Origin], tls: &Arc<Tls>) -> Granted {
+pub(crate) fn grant(
+    audit: &Audit,
+    origins: &[Origin],
+    tls: &Arc<Tls>,
+    egress: &Arc<Egress>,
+) -> Granted {
     Granted(Arc::new(Shared {
-        component: component.clone(),
+        audit: audit.clone(),
         origins: origins.to_vec(),
         tls: tls.clone(),
+        egress: egress.clone(),
         pool: OnceLock::new(),
     }))
 }
@@ -62,6 +79,9 @@ type Pool = Client<HttpsConnector<Connector>, WasiBody>;
 
 /// Half a minute is what servers keep an idle connection for at the least.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections of one component at a time, to all origins; more wait, as long as connecting may take.
+/// Above what one process does usefully at once, and far below the descriptors that it has.
+const MAX_CONNECTIONS: usize = 256;
 /// What a burst leaves behind, for each origin.
 const MAX_IDLE_PER_ORIGIN: usize = 32;
 /// Where the guest does not say: as long as a lost SYN takes to be sent again, thrice.
@@ -81,7 +101,10 @@ impl Shared {
                 .with_tls_config((*self.tls.config()).clone())
                 .https_or_http()
                 .enable_all_versions()
-                .wrap_connector(Connector);
+                .wrap_connector(Connector {
+                    egress: self.egress.clone(),
+                    permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+                });
             Client::builder(TokioExecutor::new())
                 .pool_idle_timeout(IDLE_TIMEOUT)
                 .pool_max_idle_per_host(MAX_IDLE_PER_ORIGIN)
@@ -118,13 +141,20 @@ impl Shared {
         };
         let limit = options.between_bytes_timeout.unwrap_or(SILENCE_TIMEOUT);
         let response = response.map_err(|error| {
-            if let Some(EgressError::NotPublic(address)) = egress_error(&error) {
-                let component = &self.component;
-                tracing::warn!(
-                    %component,
-                    "denied: a request to {uri}: the name leads to {address}, which is not public; \
-                     to allow it, request and grant the address itself"
-                );
+            match egress_error(&error) {
+                Some(EgressError::NotPublic(address)) => self.audit.deny(
+                    "http",
+                    format_args!(
+                        "a request to {uri}: the name leads to {address}, which is not public"
+                    ),
+                    "to allow it, request and grant the address itself",
+                ),
+                Some(EgressError::Denied(address)) => self.audit.deny(
+                    "http",
+                    format_args!("a request to {uri}, at {address}"),
+                    "the operator's rules for egress don't allow it",
+                ),
+                _ => {}
             }
             error_code(&error)
         })?;
@@ -134,14 +164,69 @@ impl Shared {
     }
 }
 
-/// Opens connections by the egress door.
+/// Opens connections by the egress door, so many at a time.
 #[derive(Clone)]
-struct Connector;
+struct Connector {
+    egress: Arc<Egress>,
+    permits: Arc<Semaphore>,
+}
 
-type Connecting = Pin<Box<dyn Future<Output = Result<TokioIo<TcpStream>, EgressError>> + Send>>;
+/// A connection that counts among its component's.
+struct Counted {
+    stream: TokioIo<TcpStream>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl hyper::rt::Read for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl hyper::rt::Write for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+}
+
+impl Connection for Counted {
+    fn connected(&self) -> Connected {
+        self.stream.connected()
+    }
+}
+
+type Connecting = Pin<Box<dyn Future<Output = Result<Counted, EgressError>> + Send>>;
 
 impl tower_service::Service<Uri> for Connector {
-    type Response = TokioIo<TcpStream>;
+    type Response = Counted;
     type Error = EgressError;
     type Future = Connecting;
 
@@ -150,9 +235,12 @@ impl tower_service::Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Connecting {
+        let Self { egress, permits } = self.clone();
         Box::pin(async move {
             let (_, host, port) = target(&uri).ok_or(EgressError::NotFound)?;
-            egress::connect(host, port).await.map(TokioIo::new)
+            let permit = permits.acquire_owned().await.map_err(|_| EgressError::NotFound)?;
+            let stream = egress.connect(host, port).await?;
+            Ok(Counted { stream: TokioIo::new(stream), _permit: permit })
         })
     }
 }
@@ -182,15 +270,17 @@ impl Hooks {
         if granted.origins.iter().any(|origin| origin.matches(scheme, host, port)) {
             return Ok(());
         }
-        let component = &granted.component;
+        let component = granted.audit.component();
         let origin = match port == scheme.default_port() {
             true => format!("{}://{host}", scheme.as_str()),
             false => format!("{}://{host}:{port}", scheme.as_str()),
         };
-        tracing::warn!(
-            %component,
-            "denied: a request to {origin}, which is not granted; \
-             to allow it, add {origin:?} to grants.http of [component.{component}] in dhow.toml"
+        granted.audit.deny(
+            "http",
+            format_args!("a request to {origin}, which is not granted"),
+            format_args!(
+                "to allow it, add {origin:?} to grants.http of [component.{component}] in dhow.toml"
+            ),
         );
         Err(Error::HttpRequestDenied)
     }
@@ -237,7 +327,7 @@ fn error_code(error: &legacy::Error) -> Error {
             EgressError::NotFound => {
                 Error::DnsError { rcode: Some("NXDOMAIN".to_owned()), info_code: None }
             }
-            EgressError::NotPublic(_) => Error::DestinationIpProhibited,
+            EgressError::NotPublic(_) | EgressError::Denied(_) => Error::DestinationIpProhibited,
             EgressError::Connect(error) => match error.kind() {
                 std::io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,
                 std::io::ErrorKind::TimedOut => Error::ConnectionTimeout,
@@ -285,7 +375,8 @@ mod tests {
 
     fn check(origins: &[&str], uri: &str) -> bool {
         let origins: Vec<_> = origins.iter().map(|text| Origin::parse(text).unwrap()).collect();
-        open(&grant(&Name::new("client").unwrap(), &origins, &Arc::default()))
+        let audit = Audit::new(&dhow_manifest::Name::new("client").unwrap(), &Arc::default());
+        open(&grant(&audit, &origins, &Arc::default(), &Arc::default()))
             .check(&uri.parse().unwrap())
             .is_ok()
     }

@@ -7,6 +7,7 @@
 //! Capabilities know nothing of triggers, nor of the limits of tenants: memory and time are
 //! enforced by the engine's budget.
 
+mod audit;
 mod backends;
 mod blobstore;
 mod command;
@@ -27,17 +28,21 @@ mod tls;
 use std::sync::Arc;
 
 use dhow_engine::{Budget, InstanceState};
-use dhow_manifest::{Component, MemorySize, Name, Sockets};
+use dhow_manifest::{Component, Endpoint, Grants, MemorySize, Name, Sockets};
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use audit::Audit;
 use backends::Labels;
+use egress::Egress;
 use fault::unmatched;
 
+pub use audit::Denials;
 pub use backends::{BackendError, Backends, UnboundBackend};
 pub use command::{CommandGrants, FolderGrant, OpenFolderError};
 pub use config::UnknownSecret;
+pub use egress::BeyondEgress;
 pub use environment::MissingVariable;
 pub use fault::GrantFault;
 pub use files::UnknownFolder;
@@ -50,6 +55,7 @@ pub struct Capabilities {
     output: Arc<dyn GuestOutput>,
     host_environment: Box<HostEnvironment>,
     backends: Backends,
+    denials: Arc<Denials>,
 }
 
 /// Gives the value of a variable of the environment that Dhow itself runs in.
@@ -89,7 +95,17 @@ impl Capabilities {
         host_environment: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
         backends: Backends,
     ) -> Self {
-        Self { output, host_environment: Box::new(host_environment), backends }
+        Self {
+            output,
+            host_environment: Box::new(host_environment),
+            backends,
+            denials: Arc::default(),
+        }
+    }
+
+    /// What was denied so far.
+    pub fn denials(&self) -> Arc<Denials> {
+        self.denials.clone()
     }
 
     /// Holds what the manifest grants `component` against what the host has, and against what the
@@ -110,17 +126,20 @@ impl Capabilities {
         let tls = tls::grant(ca.as_deref(), &backends.tls);
         let mut granted = self.nothing(name, component.limits.memory);
         keep(&mut granted.tls, tls, &mut faults);
-        granted.http = http_client::grant(name, &grants.http, &granted.tls);
-        granted.sockets = sockets::grant(name, &grants.sockets);
+        let egress = &backends.egress;
+        faults.extend(beyond(egress, grants).map(GrantFault::from));
+        let audit = &Audit::new(name, &self.denials);
+        granted.http = http_client::grant(audit, &grants.http, &granted.tls, egress);
+        granted.sockets = sockets::grant(audit, &grants.sockets, egress);
         let environment = environment::grant(&grants.env, &self.host_environment);
         keep(&mut granted.environment, environment, &mut faults);
-        let keyvalue = Labels::grant(name, &grants.keyvalue, &backends.keyvalue);
+        let keyvalue = Labels::grant(audit, &grants.keyvalue, &backends.keyvalue);
         keep(&mut granted.keyvalue, keyvalue, &mut faults);
-        let sql = Labels::grant(name, &grants.sql, &backends.sql);
+        let sql = Labels::grant(audit, &grants.sql, &backends.sql);
         keep(&mut granted.sql, sql, &mut faults);
-        let blobstore = Labels::grant(name, &grants.blobstore, &backends.blobstore);
+        let blobstore = Labels::grant(audit, &grants.blobstore, &backends.blobstore);
         keep(&mut granted.blobstore, blobstore, &mut faults);
-        let files = files::grant(name, &grants.files, &backends.volumes);
+        let files = files::grant(audit, &grants.files, &backends.volumes);
         keep(&mut granted.files, files, &mut faults);
         let config = config::grant(&grants.config, &grants.secrets, &backends.secrets);
         keep(&mut granted.config, config, &mut faults);
@@ -129,16 +148,17 @@ impl Capabilities {
 
     /// What a component has that is granted nothing.
     fn nothing(&self, name: &Name, memory: MemorySize) -> Granted {
-        let tls = self.backends.tls.clone();
+        let (tls, egress) = (self.backends.tls.clone(), &self.backends.egress);
+        let audit = &Audit::new(name, &self.denials);
         Granted {
             component: name.clone(),
             memory_limit: memory.bytes(),
-            http: http_client::grant(name, &[], &tls),
+            http: http_client::grant(audit, &[], &tls, egress),
             environment: environment::nothing(),
-            sockets: sockets::grant(name, &Sockets::default()),
-            keyvalue: Labels::none(name),
-            sql: Labels::none(name),
-            blobstore: Labels::none(name),
+            sockets: sockets::grant(audit, &Sockets::default(), egress),
+            keyvalue: Labels::none(audit),
+            sql: Labels::none(audit),
+            blobstore: Labels::none(audit),
             files: files::nothing(),
             config: config::nothing(),
             tls,
@@ -160,8 +180,9 @@ impl Capabilities {
     pub fn open_command(&self, grants: &CommandGrants) -> Result<State, OpenFolderError> {
         let name = &grants.name;
         let mut granted = self.nothing(name, grants.memory_limit);
-        granted.http = http_client::grant(name, &grants.http, &granted.tls);
-        granted.sockets = sockets::grant(name, &grants.sockets);
+        let (egress, audit) = (&self.backends.egress, &Audit::new(name, &self.denials));
+        granted.http = http_client::grant(audit, &grants.http, &granted.tls, egress);
+        granted.sockets = sockets::grant(audit, &grants.sockets, egress);
         let mut wasi = WasiCtxBuilder::new();
         command::open(grants, &mut wasi)?;
         Ok(self.state(&granted, wasi))
@@ -192,6 +213,14 @@ impl Capabilities {
         state.install_folders();
         state
     }
+}
+
+/// What of `grants` is more than the operator lets anybody reach.
+fn beyond(egress: &Egress, grants: &Grants) -> impl Iterator<Item = BeyondEgress> {
+    let Sockets { tcp, udp, .. } = &grants.sockets;
+    let origins = grants.http.iter().map(Endpoint::from);
+    let endpoints = origins.chain(tcp.iter().chain(udp).cloned());
+    endpoints.filter_map(|endpoint| egress.check(&endpoint).err())
 }
 
 /// Keeps what was granted; what is wrong with it goes to `faults`.

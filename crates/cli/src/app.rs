@@ -70,20 +70,19 @@ impl LocalApp {
     }
 }
 
-/// What the operator's configuration in `config` says, and an embedded default in `folder` for all
-/// that it does not.
-pub(crate) fn backends(config: Option<&Path>, folder: &Path) -> Result<Backends, CliError> {
-    let operator = match config {
-        Some(path) => {
-            let file = path.display().to_string();
-            let text = fs::read_to_string(path)
-                .map_err(|error| CliError::failure(format!("{file} can't be read: {error}")))?;
-            Operator::parse(&file, &text)?
-        }
-        None => Operator::default(),
-    };
+/// The operator's configuration in the file `config`; without one nothing is said.
+pub(crate) fn operator(config: Option<&Path>) -> Result<Operator, CliError> {
+    let Some(path) = config else { return Ok(Operator::default()) };
+    let file = path.display().to_string();
+    let text = fs::read_to_string(path)
+        .map_err(|error| CliError::failure(format!("{file} can't be read: {error}")))?;
+    Ok(Operator::parse(&file, &text)?)
+}
+
+/// What `operator` has bound, and an embedded default in `folder` for all that it has not.
+pub(crate) fn backends(operator: &Operator, folder: &Path) -> Result<Backends, CliError> {
     let (data, root) = (Some(folder.join(DATA)), folder.to_owned());
-    Ok(Backends::new(&operator, data, root, &folders::environment_variable)?)
+    Ok(Backends::new(operator, data, root, &folders::environment_variable)?)
 }
 
 fn folder_of(path: &Path) -> PathBuf {

@@ -29,14 +29,16 @@ pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
     }
     let artifacts = local.artifacts()?;
     let output = Arc::new(PrefixedOutput::start());
-    let backends = app::backends(args.config.as_deref(), &local.folder)?;
+    let operator = app::operator(args.config.as_deref())?;
+    let backends = app::backends(&operator, &local.folder)?;
     let capabilities = Capabilities::new(output.clone(), folders::environment_variable, backends);
+    let denials = capabilities.denials();
     let options = Options {
         code_cache: folders::code_cache(),
         instances: Instances::Pooled(args.instances),
         compiler: compile::compiler(),
     };
-    let settings = HostSettings { code_budget: args.max_code.bytes() };
+    let settings = HostSettings { code_budget: args.max_code.bytes(), ceilings: operator.limits };
     let host = dhow_server::host(&options, capabilities, settings)
         .map_err(|error| CliError::failure(error.to_string()))?;
     let linked = host.link(local.app, &artifacts)?;
@@ -68,6 +70,9 @@ pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
         },
         () = two_signals => Ok(INTERRUPTED.into()),
     };
+    for ((component, capability), count) in denials.counts() {
+        output::progress(format_args!("{component} was denied {capability}: {count} calls"));
+    }
     output.flush();
     ended
 }

@@ -21,6 +21,7 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwapOption;
 use dhow_capabilities::Capabilities;
 use dhow_engine::Engine;
+use dhow_manifest::Ceilings;
 use tokio_util::task::TaskTracker;
 
 use admission::Admission;
@@ -31,12 +32,14 @@ use code::Loader;
 pub struct Settings {
     /// The bytes of compiled code that one app may have.
     pub code_budget: u64,
+    /// The most that its components may ask for.
+    pub ceilings: Ceilings,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         // Twenty-five components of the largest that toolchains make: Python's, of 39 MB.
-        Self { code_budget: 1 << 30 }
+        Self { code_budget: 1 << 30, ceilings: Ceilings::default() }
     }
 }
 

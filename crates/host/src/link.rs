@@ -10,7 +10,7 @@ use std::{
 
 use dhow_capabilities::{GrantFault, Granted, is_served, nearest_served};
 use dhow_engine::{Code, CompileError, HttpEntry, LinkError, Maker, Reuse};
-use dhow_manifest::{App, Component, Instances, Limits, Name};
+use dhow_manifest::{AboveCeiling, App, Component, Instances, Limits, Name};
 use dhow_package::Artifact;
 use thiserror::Error;
 
@@ -96,6 +96,10 @@ impl Host {
         };
         // What is built here is the user's own, and what is not may be anybody's.
         let maker = if component.build.is_some() { Maker::User } else { Maker::Anybody };
+        let Component { limits, grants, .. } = component;
+        let quotas = grants.files.values().filter_map(|folder| folder.quota);
+        let above = self.settings.ceilings.exceeded(limits, quotas).into_iter();
+        faults.extend(above.map(|fault| LinkFault::Limit { component: name.clone(), fault }));
         let mut size = 0;
         let mut granted = None;
         let entry = match self.load(name, artifact, maker) {
@@ -121,7 +125,7 @@ impl Host {
         }
         .map_err(|found| faults.extend(found));
         match (granted, entry) {
-            (Some(granted), Ok(entry)) => {
+            (Some(granted), Ok(entry)) if faults.is_empty() => {
                 let code = self.loader.loaded(artifact, reuse, entry);
                 let (name, limits) = (name.clone(), component.limits);
                 Ok((LinkedComponent { name, code, granted, limits }, size))
@@ -206,6 +210,8 @@ pub enum LinkFault {
     NoCommand { component: Name, exports: Vec<String> },
     #[error("component `{component}`: {fault}")]
     Grant { component: Name, fault: GrantFault },
+    #[error("component `{component}`: {fault}")]
+    Limit { component: Name, fault: AboveCeiling },
     #[error("the app's compiled code takes {code} bytes, and {budget} are allowed")]
     CodeBudget { code: u64, budget: u64 },
     #[error("the routes contradict each other: {0}")]
@@ -251,6 +257,7 @@ impl LinkFault {
                 })
             }
             Self::Grant { fault, .. } => Some(fault.help()),
+            Self::Limit { fault, .. } => Some(fault.help()),
             Self::Damaged { .. } => Some("build it again".to_owned()),
             Self::NoArtifact { .. } | Self::Mismatch { .. } | Self::Route(_) => None,
         }

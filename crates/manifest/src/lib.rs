@@ -26,6 +26,7 @@ pub use instances::{Instances, Reuse};
 pub use limits::{Limits, LimitsError, MemorySize};
 pub use name::{Name, NameError};
 pub use operator::{
-    Backend, BlobBackend, Hidden, KeyValueBackend, Operator, S3Bucket, Secret, SqlBackend,
+    AboveCeiling, Backend, BlobBackend, Ceilings, Egress, Hidden, KeyValueBackend, Operator, Rule,
+    S3Bucket, Secret, SqlBackend,
 };
 pub use route::{PathPattern, PathPatternError, Route, Segment};

@@ -16,7 +16,7 @@ use std::{
     sync::Arc,
 };
 
-use dhow_manifest::{Folder, Name};
+use dhow_manifest::Folder;
 use thiserror::Error;
 use wasmtime::component::{Linker, Resource, ResourceTable};
 use wasmtime_wasi::{
@@ -24,7 +24,7 @@ use wasmtime_wasi::{
     filesystem::{Descriptor, OpenMode, WasiFilesystemCtx, WasiFilesystemView as _},
 };
 
-use crate::State;
+use crate::{State, audit::Audit};
 use meter::MeteredFile;
 use quota::Quota;
 
@@ -35,7 +35,7 @@ pub(crate) use quota::Volumes;
 pub(crate) struct Granted(Option<Arc<Folders>>);
 
 struct Folders {
-    component: Name,
+    audit: Audit,
     /// Opened when they were granted.
     opened: WasiFilesystemCtx,
     /// In the same order; none where it can't be written to.
@@ -65,7 +65,7 @@ impl UnknownFolder {
 
 /// Opens the folders of `folders`, whose paths are relative to `root`.
 pub(crate) fn grant(
-    component: &Name,
+    audit: &Audit,
     folders: &BTreeMap<String, Folder>,
     volumes: &Volumes,
 ) -> Result<Granted, Vec<UnknownFolder>> {
@@ -91,7 +91,7 @@ pub(crate) fn grant(
     }
     let mut opening = Opening { wasi: wasi.build(), table: ResourceTable::new() };
     let opened = opening.filesystem().ctx.clone();
-    Ok(Granted(Some(Arc::new(Folders { component: component.clone(), opened, quotas }))))
+    Ok(Granted(Some(Arc::new(Folders { audit: audit.clone(), opened, quotas }))))
 }
 
 fn open_folder(
@@ -178,11 +178,13 @@ impl Opened {
 
     fn deny(&self, path: &str) {
         if let Some(folders) = &self.folders {
-            let component = &folders.component;
-            tracing::warn!(
-                %component,
-                "denied: files {path:?}: it lies outside of its folder, or can't be written to; to \
-                 allow writing: grants.files = {{ \"/PATH\" = {{ folder = \"FOLDER\", write = true }} }}"
+            folders.audit.deny(
+                "files",
+                format_args!(
+                    "files {path:?}: it lies outside of its folder, or can't be written to"
+                ),
+                "to allow writing: \
+                 grants.files = { \"/PATH\" = { folder = \"FOLDER\", write = true } }",
             );
         }
     }

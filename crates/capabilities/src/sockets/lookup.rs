@@ -26,11 +26,8 @@ use wasmtime_wasi::{
     },
 };
 
-use super::Opened;
-use crate::{
-    State,
-    egress::{self, EgressError},
-};
+use super::{Opened, Policy};
+use crate::{State, egress::EgressError};
 
 const P2: &str = "wasi:sockets/ip-name-lookup@0.2.12";
 
@@ -68,11 +65,12 @@ impl Opened {
                 if self.endpoints_of(&name).next().is_some() {
                     return Box::pin(self.clone().resolve_granted(name));
                 }
-                let component = &self.policy.component;
-                tracing::warn!(
-                    %component,
-                    "denied: looking up {name}; to allow it, say with which port: \
-                     grants.sockets.tcp = [\"{name}:443\"]"
+                self.policy.audit.deny(
+                    "sockets",
+                    format_args!("looking up {name}"),
+                    format_args!(
+                        "to allow it, say with which port: grants.sockets.tcp = [\"{name}:443\"]"
+                    ),
                 );
                 Err(LookupError::NotGranted)
             }
@@ -82,13 +80,22 @@ impl Opened {
     }
 
     async fn resolve_granted(self, name: String) -> Result<Vec<IpAddr>, LookupError> {
-        let addresses = egress::addresses(&name).await.map_err(|error| match error {
+        let Policy { audit, egress, .. } = &*self.policy;
+        let ports: Vec<_> = self.endpoints_of(&name).map(|(_, endpoint)| endpoint.port).collect();
+        let addresses = egress.addresses(&name, &ports).await.map_err(|error| match error {
             EgressError::NotPublic(address) => {
-                let component = &self.policy.component;
-                tracing::warn!(
-                    %component,
-                    "denied: the name {name} leads to {address}, which is not public; to allow it, \
-                     grant the address itself"
+                audit.deny(
+                    "sockets",
+                    format_args!("the name {name} leads to {address}, which is not public"),
+                    "to allow it, grant the address itself",
+                );
+                LookupError::NotGranted
+            }
+            EgressError::Denied(address) => {
+                audit.deny(
+                    "sockets",
+                    format_args!("the name {name}, which leads to {address}"),
+                    "the operator's rules for egress don't allow it",
                 );
                 LookupError::NotGranted
             }

@@ -14,23 +14,25 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use dhow_manifest::{Endpoint, Name, Sockets};
+use dhow_manifest::{Endpoint, Sockets};
 use wasmtime::component::Linker;
 use wasmtime_wasi::{WasiCtxBuilder, sockets::SocketAddrUse};
 
-use crate::State;
+use crate::{State, audit::Audit, egress::Egress};
 
 /// What one component may do with sockets.
 #[derive(Clone)]
 pub(crate) struct Granted(Arc<Policy>);
 
 struct Policy {
-    component: Name,
+    audit: Audit,
     sockets: Sockets,
+    egress: Arc<Egress>,
 }
 
-pub(crate) fn grant(component: &Name, sockets: &Sockets) -> Granted {
-    Granted(Arc::new(Policy { component: component.clone(), sockets: sockets.clone() }))
+pub(crate) fn grant(audit: &Audit, sockets: &Sockets, egress: &Arc<Egress>) -> Granted {
+    let (audit, sockets, egress) = (audit.clone(), sockets.clone(), egress.clone());
+    Granted(Arc::new(Policy { audit, sockets, egress }))
 }
 
 /// Puts our own name lookup in place of wasmtime-wasi's, which knows only all names or none, and
@@ -129,14 +131,19 @@ impl Opened {
     }
 
     fn leads_to(&self, protocol: Protocol, endpoints: &[Endpoint], address: SocketAddr) -> bool {
-        endpoints.iter().any(|endpoint| endpoint.contains(address))
-            || self.met().is_some_and(|met| {
+        let egress = &self.policy.egress;
+        let is_granted = || endpoints.iter().any(|endpoint| endpoint.contains(address));
+        let is_found = || {
+            self.met().is_some_and(|met| {
                 let ip = address.ip().to_canonical();
                 met.found.iter().any(|(by, found, port)| {
                     (*by, *found) == (protocol, ip)
                         && port.is_none_or(|port| port == address.port())
                 })
             })
+        };
+        // What a name leads to was checked when it was looked up, but for its port.
+        (egress.permits(address) && is_granted()) || (egress.permits_again(address) && is_found())
     }
 
     fn has_heard(&self, address: SocketAddr) -> bool {
@@ -173,11 +180,12 @@ impl Opened {
         }
     }
 
+    /// What is missing is a grant, or the operator's leave, which is granted for nothing else.
     fn deny(&self, key: &str, asked_for: impl std::fmt::Display) -> bool {
-        let component = &self.policy.component;
-        tracing::warn!(
-            %component,
-            "denied: {key} {asked_for}; to allow it: grants.sockets.{key} = [\"{asked_for}\"]"
+        self.policy.audit.deny(
+            "sockets",
+            format_args!("{key} {asked_for}"),
+            format_args!("to allow it: grants.sockets.{key} = [\"{asked_for}\"]"),
         );
         false
     }
@@ -190,11 +198,14 @@ impl Opened {
             Protocol::Udp => !udp.is_empty() || !udp_listen.is_empty(),
         };
         if !is_granted {
-            let (component, key) = (&self.policy.component, protocol.as_str());
-            tracing::warn!(
-                %component,
-                "denied: a {key} socket; to allow it, say where it may lead: \
-                 grants.sockets.{key} = [\"db.example.com:5432\"]"
+            let key = protocol.as_str();
+            self.policy.audit.deny(
+                "sockets",
+                format_args!("a {key} socket"),
+                format_args!(
+                    "to allow it, say where it may lead: \
+                     grants.sockets.{key} = [\"db.example.com:5432\"]"
+                ),
             );
         }
     }
@@ -220,6 +231,8 @@ fn remember<T>(list: &mut VecDeque<T>, entry: T) {
 
 #[cfg(test)]
 mod tests {
+    use dhow_manifest::Name;
+
     use super::*;
 
     fn opened(tcp: &[&str], listen: &[&str]) -> Opened {
@@ -229,7 +242,8 @@ mod tests {
             tcp_listen: listen.iter().map(|text| text.parse().unwrap()).collect(),
             udp_listen: listen.iter().map(|text| text.parse().unwrap()).collect(),
         };
-        open(&grant(&Name::new("client").unwrap(), &sockets), &mut WasiCtxBuilder::new())
+        let audit = Audit::new(&Name::new("client").unwrap(), &Arc::default());
+        open(&grant(&audit, &sockets, &Arc::default()), &mut WasiCtxBuilder::new())
     }
 
     fn allows(opened: &Opened, purpose: SocketAddrUse, address: &str) -> bool {

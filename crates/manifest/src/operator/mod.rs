@@ -1,5 +1,8 @@
 //! The operator's side, `dhow-server.toml`: what stands behind the names that apps use.
 
+mod ceilings;
+mod egress;
+
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use toml::de::DeTable;
@@ -10,6 +13,9 @@ use crate::{
     raw::{self, Table, Value},
 };
 
+pub use ceilings::{AboveCeiling, Ceilings};
+pub use egress::{Egress, Rule};
+
 /// The checked configuration of the operator.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Operator {
@@ -17,6 +23,10 @@ pub struct Operator {
     pub backends: BTreeMap<Name, Backend>,
     /// The secrets that apps may be granted, by name.
     pub secrets: BTreeMap<Name, Secret>,
+    /// Where apps may reach.
+    pub egress: Egress,
+    /// The most that apps may ask for.
+    pub limits: Ceilings,
 }
 
 /// Where a secret is.
@@ -37,6 +47,8 @@ pub struct Backend {
     pub sql: Option<SqlBackend>,
     /// For objects.
     pub blobstore: Option<BlobBackend>,
+    /// A file with certificates of authorities that are trusted for it, besides the system's.
+    pub ca: Option<PathBuf>,
 }
 
 /// What stands behind a container of objects.
@@ -108,6 +120,7 @@ impl fmt::Debug for Hidden {
 }
 
 const BACKEND_EXAMPLE: &str = "[backend.default]\nkeyvalue = \"redb\"";
+const CA_EXAMPLE: &str = r#"ca = "/etc/dhow/db-ca.pem""#;
 const KEYVALUE_EXAMPLE: &str =
     r#"keyvalue = "redb", "memory" or "redis://:${REDIS_PASSWORD}@localhost:6379""#;
 
@@ -123,11 +136,15 @@ impl Operator {
             let mut table = Table::new(document.get_ref(), 0..0, "the configuration");
             let backends = table.get("backend").map(|value| read_backends(value, &mut faults));
             let secrets = table.get("secrets").map(|value| read_secrets(value, &mut faults));
+            let egress = table.get("egress").map(|value| egress::read(value, &mut faults));
+            let limits = table.get("limits").map(|value| ceilings::read(value, &mut faults));
             table.finish(&mut faults);
             if faults.is_empty() {
                 return Ok(Self {
                     backends: backends.unwrap_or_default(),
                     secrets: secrets.unwrap_or_default(),
+                    egress: egress.unwrap_or_default(),
+                    limits: limits.unwrap_or_default(),
                 });
             }
         }
@@ -148,10 +165,12 @@ fn read_backends(value: Value<'_>, faults: &mut Vec<Fault>) -> BTreeMap<Name, Ba
         let keyvalue = table.get("keyvalue").and_then(|value| read_keyvalue(value, faults));
         let sql = table.get("sql").and_then(|value| read_sql(value, faults));
         let blobstore = table.get("blobstore").and_then(|value| read_blobstore(value, faults));
+        let ca = table.get("ca").and_then(|value| raw::string(value, CA_EXAMPLE, faults));
+        let ca = ca.map(PathBuf::from);
         table.finish(faults);
         match Name::new(key.get_ref()) {
             Ok(name) => {
-                backends.insert(name, Backend { keyvalue, sql, blobstore });
+                backends.insert(name, Backend { keyvalue, sql, blobstore, ca });
             }
             Err(error) => faults.push(
                 Fault::new(key.span(), format!("`{}` is no name: {error}", key.get_ref()))
