@@ -55,20 +55,29 @@ pub fn in_repository(path: &str) -> PathBuf {
 
 /// A host with room for so many instances.
 pub fn host(instances: NonZeroU32, code_cache: Option<&Path>) -> Result<Host> {
+    host_with(instances, code_cache, Backends::none())
+}
+
+fn host_with(instances: NonZeroU32, code_cache: Option<&Path>, backends: Backends) -> Result<Host> {
     let options = Options {
         code_cache: code_cache.map(Path::to_owned),
         instances: Instances::Pooled(Some(instances)),
         compiler: None,
     };
-    let capabilities = Capabilities::new(Arc::new(Nowhere), |_| None, Backends::none());
+    let capabilities = Capabilities::new(Arc::new(Nowhere), |_| None, backends);
     Ok(Host::new(Engine::new(&options)?, capabilities, Settings::default()))
 }
 
 /// The component at `path` as an app of its own, with `instances` as in a manifest.
 pub fn link(host: &Host, artifact: &Artifact, instances: &str) -> Result<LinkedApp> {
+    link_with(host, artifact, &format!("instances = {instances}"))
+}
+
+/// The same with more lines for its manifest.
+fn link_with(host: &Host, artifact: &Artifact, lines: &str) -> Result<LinkedApp> {
     let manifest = format!(
         "name = 'bench'\n[component.bench]\nsource = 'bench.wasm'\nlimits.time = '1h'\n\
-         build = 'true'\nlimits.concurrency = 100000\ninstances = {instances}"
+         build = 'true'\nlimits.concurrency = 100000\n{lines}"
     );
     let app = App::parse("dhow.toml", &manifest).map_err(|_| anyhow::anyhow!("the manifest"))?;
     let artifacts = BTreeMap::from([(Name::new("bench")?, artifact.clone())]);
@@ -110,9 +119,23 @@ impl Live {
     }
 
     fn of(path: &Path, instances: &str) -> Result<Self> {
+        Self::with(path, FEW, Backends::none(), &format!("instances = {instances}"))
+    }
+
+    /// The component at `path`, for so many callers at a time, with `backends` and more lines for its
+    /// manifest.
+    ///
+    /// # Errors
+    /// When it was not built, or does not link.
+    pub fn with(
+        path: &Path,
+        instances: NonZeroU32,
+        backends: Backends,
+        lines: &str,
+    ) -> Result<Self> {
         let artifact = Artifact::read(path).context("built by cargo xtask guests")?;
-        let host = host(FEW, None)?;
-        host.deploy(link(&host, &artifact, instances)?);
+        let host = host_with(instances, None, backends)?;
+        host.deploy(link_with(&host, &artifact, lines)?);
         let app = host.live().context("deployed")?;
         let component = app.route("/").context("every path")?.clone();
         Ok(Self { host, component })

@@ -1,6 +1,7 @@
 //! Benchmarks in this process: `cargo xtask bench` calls them. One binary, since each is linked with
 //! all of wasmtime, which takes minutes.
 
+mod capabilities;
 mod capacity;
 mod counted;
 mod live;
@@ -17,6 +18,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const USAGE: &str = "\
 usage: bench timed
        bench counted CASE COUNT
+       bench capabilities RESULTS UPSTREAM
        bench capacity RESULTS NAME=COMPONENT...";
 
 fn main() -> Result<()> {
@@ -25,6 +27,7 @@ fn main() -> Result<()> {
     match words.as_slice() {
         ["timed"] => timed::run(),
         ["counted", case, count] => counted::run_case(case, count)?,
+        ["capabilities", results, upstream] => capabilities::run(results, upstream)?,
         ["capacity", "--one", what, component] => capacity::one(what, Path::new(component))?,
         ["capacity", results, components @ ..] => capacity::run(results, components)?,
         _ => bail!("{USAGE}"),

@@ -42,6 +42,7 @@ const WASMTIME: [&str; 8] = [
 pub fn all(steps: &mut Steps) -> Result<()> {
     in_process(steps)?;
     capacity(steps)?;
+    capabilities(steps)?;
     instructions::count(steps)?;
     http(steps)?;
     startup(steps)
@@ -86,6 +87,14 @@ pub fn capacity(steps: &mut Steps) -> Result<()> {
         }
     }
     measure(steps, &[BENCH, "capacity"], "capacity", &components)
+}
+
+/// What guests get of stores, databases and servers, beside native clients. Needs redis-server and
+/// postgresql.
+pub fn capabilities(steps: &mut Steps) -> Result<()> {
+    prepare(steps)?;
+    let upstream = "target/release/native-hello".to_owned();
+    measure(steps, &[BENCH, "capabilities"], "capabilities", &[upstream])
 }
 
 /// Runs `program`, which writes the results of `name`.

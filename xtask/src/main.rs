@@ -41,6 +41,7 @@ fn main() -> Result<()> {
         ["check"] => check(&mut steps),
         ["tidy"] => steps.step("tidy", tidy::tidy),
         ["bench"] => bench::all(&mut steps),
+        ["bench", "capabilities"] => bench::capabilities(&mut steps),
         ["bench", "capacity"] => bench::capacity(&mut steps),
         ["bench", "instructions"] => instructions::count(&mut steps),
         ["release"] => release::release(&mut steps),

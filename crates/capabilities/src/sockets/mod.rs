@@ -1,7 +1,7 @@
 //! Sockets: `wasi:sockets`, TCP, UDP and name lookup.
 //!
 //! wasmtime-wasi opens the sockets; it asks here about each address before it is used, so that the
-//! address that was checked is the one that is dialled. A name is granted, looked up by `egress.rs`
+//! address that was checked is the one that is dialled. A name is granted, looked up by `egress/`
 //! and checked there; what it leads to can then be connected to by the instance that asked.
 
 mod create;

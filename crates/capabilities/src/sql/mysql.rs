@@ -122,7 +122,7 @@ fn setup() -> String {
 }
 
 /// Where connections lead. The driver resolves and dials by itself, since it takes no stream: what
-/// `egress.rs` checks is for guests, and this address is the operator's.
+/// `egress/` checks is for guests, and this address is the operator's.
 struct Server(Opts);
 
 /// A connection in the pool.

@@ -1,0 +1,217 @@
+//! What guests get of stores, databases and servers, beside the same client written natively: the
+//! same work, as much at a time, in the same process, in turn.
+
+mod native;
+
+use std::{
+    fmt::Write as _,
+    num::NonZeroU32,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use dhow_capabilities::Backends;
+use dhow_manifest::Operator;
+use dhow_tests::servers::{PASSWORD, Postgres, Redis, free_address};
+use futures_util::future::join_all;
+use serde::Serialize;
+use tempfile::TempDir;
+
+use crate::live::{Live, in_repository};
+use native::Native;
+
+const GUEST: &str = "target/guests/wasm32-wasip2/release/capabilities.wasm";
+/// Done at the same time, each one thing after the other.
+const CALLERS: usize = 32;
+/// A round is one measurement of each side.
+const ROUNDS: usize = 5;
+
+/// What is measured: what the guest is told, and how often each caller does it.
+struct Case {
+    name: &'static str,
+    path: &'static str,
+    count: usize,
+    live: Arc<Live>,
+    native: Native,
+    query: String,
+}
+
+/// Operations per second, medians of the rounds.
+#[derive(Serialize)]
+struct Measured {
+    name: &'static str,
+    dhow: f64,
+    native: f64,
+    /// The median of the rounds' ratios.
+    ratio: f64,
+}
+
+/// Measures everything that there is a server for; `upstream` is a program that answers HTTP.
+pub fn run(results: &str, upstream: &str) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let measured = runtime.block_on(measure(upstream))?;
+    let mut text = String::from(
+        "| 32 callers | by a guest of Dhow | natively | part |\n|---|---:|---:|---:|\n",
+    );
+    for Measured { name, dhow, native, ratio } in &measured {
+        writeln!(text, "| {name} | {dhow:.0}/s | {native:.0}/s | {ratio:.2} |")?;
+    }
+    println!("{text}");
+    std::fs::write(format!("{results}.json"), serde_json::to_string_pretty(&measured)?)?;
+    std::fs::write(format!("{results}.md"), text)?;
+    Ok(())
+}
+
+async fn measure(upstream: &str) -> Result<Vec<Measured>> {
+    let folder = tempfile::tempdir()?;
+    let (redis, postgres) =
+        (Redis::start().context("redis-server")?, Postgres::start().context("postgres")?);
+    let upstream = Upstream::start(upstream)?;
+    let redis_url = format!("redis://:{PASSWORD}@{}", redis.address);
+    let postgres_url = format!("postgres://postgres:{PASSWORD}@{}/postgres", postgres.address);
+    let embedded = live(&folder, "embedded", "", &upstream)?;
+    let networked =
+        format!("[backend.default]\nkeyvalue = \"{redis_url}\"\nsql = \"{postgres_url}\"");
+    let networked = live(&folder, "networked", &networked, &upstream)?;
+    let sqlite = folder.path().join("embedded/sql/default.sqlite");
+    let http = || format!("?{}/x", upstream.address);
+    let case = |name, path, count, live: &Arc<Live>, native, query| Case {
+        name,
+        path,
+        count,
+        live: live.clone(),
+        native,
+        query,
+    };
+    let none = String::new;
+    let [redb_get, redb_set] = native::redb(&folder.path().join("native.redb"))?;
+    let [redis_get, redis_set] = native::redis(&redis_url).await?;
+    let cases = [
+        case("key-value get, redb", "kv-get", 2000, &embedded, redb_get, none()),
+        case("key-value set, redb", "kv-set", 20, &embedded, redb_set, none()),
+        case("key-value get, Redis", "kv-get", 300, &networked, redis_get, none()),
+        case("key-value set, Redis", "kv-set", 300, &networked, redis_set, none()),
+        case("query, SQLite", "sql", 300, &embedded, native::sqlite(&sqlite)?, none()),
+        case(
+            "query, Postgres",
+            "sql",
+            100,
+            &networked,
+            native::postgres(&postgres_url).await?,
+            none(),
+        ),
+        case("request, HTTP/1.1", "http", 200, &networked, native::http(upstream.address), http()),
+    ];
+    let mut measured = Vec::new();
+    for case in &cases {
+        measured.push(case.measure().await?);
+    }
+    Ok(measured)
+}
+
+/// The guest, with what `operator` says, and with data of its own.
+fn live(folder: &TempDir, name: &str, operator: &str, upstream: &Upstream) -> Result<Arc<Live>> {
+    let operator = Operator::parse("dhow-server.toml", operator)
+        .map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
+    let data = Some(folder.path().join(name));
+    let backends = Backends::new(&operator, data, folder.path().to_owned(), &|_| None)
+        .map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
+    let grants = format!(
+        "instances = 'fresh'\ngrants.keyvalue = {{ db = 'default' }}\n\
+         grants.sql = {{ db = 'default' }}\ngrants.http = ['http://{}']",
+        upstream.address
+    );
+    let instances = NonZeroU32::new(CALLERS as u32 * 2).context("some")?;
+    Ok(Arc::new(Live::with(&in_repository(GUEST), instances, backends, &grants)?))
+}
+
+impl Case {
+    /// Alternates both sides.
+    async fn measure(&self) -> Result<Measured> {
+        self.native.prepare(&self.live).await?;
+        let (mut dhow, mut native, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        for round in 0..=ROUNDS {
+            let by_guest = self.rate(self.by_guest().await);
+            let natively = self.rate(self.natively().await?);
+            // The first connects, and fills caches.
+            if round > 0 {
+                eprintln!("{:<22} round {round}: {by_guest:>9.0}/s {natively:>9.0}/s", self.name);
+                dhow.push(by_guest);
+                native.push(natively);
+                ratios.push(by_guest / natively);
+            }
+        }
+        Ok(Measured {
+            name: self.name,
+            dhow: median(dhow),
+            native: median(native),
+            ratio: median(ratios),
+        })
+    }
+
+    fn rate(&self, seconds: f64) -> f64 {
+        (CALLERS * self.count) as f64 / seconds
+    }
+
+    async fn by_guest(&self) -> f64 {
+        let path: Arc<str> = format!("/{}/{}{}", self.path, self.count, self.query).into();
+        let start = Instant::now();
+        let callers = (0..CALLERS).map(|_| {
+            let (live, path) = (self.live.clone(), path.clone());
+            tokio::spawn(async move { live.request(&path).await })
+        });
+        for result in join_all(callers).await {
+            result.expect("an answer");
+        }
+        start.elapsed().as_secs_f64()
+    }
+
+    async fn natively(&self) -> Result<f64> {
+        let start = Instant::now();
+        let callers = (0..CALLERS).map(|_| {
+            let (native, count) = (self.native.clone(), self.count);
+            tokio::spawn(async move { native.run(count).await })
+        });
+        for result in join_all(callers).await {
+            result??;
+        }
+        Ok(start.elapsed().as_secs_f64())
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// A process that answers HTTP.
+struct Upstream {
+    process: Child,
+    address: std::net::SocketAddr,
+}
+
+impl Upstream {
+    fn start(program: &str) -> Result<Self> {
+        ensure!(Path::new(program).exists(), "{program} was not built");
+        let address = free_address();
+        let process =
+            Command::new(program).arg(address.to_string()).stderr(Stdio::null()).spawn()?;
+        for _ in 0..100 {
+            if std::net::TcpStream::connect(address).is_ok() {
+                return Ok(Self { process, address });
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        anyhow::bail!("{program} does not answer")
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,83 @@
+//! Does the same thing often, for measurements: `/kv-get/N`, `/kv-set/N`, `/sql/N` (a query by its
+//! key), `/http/N?URL`. Answers with how often.
+
+use wasip3::{
+    http::{
+        client,
+        types::{ErrorCode, Fields, Request, Response, Scheme},
+    },
+    wit_future, wit_stream,
+};
+
+mod keyvalue {
+    wit_bindgen::generate!({ path: "../../wit/keyvalue-draft2", world: "imports" });
+}
+
+mod sql {
+    wit_bindgen::generate!({ path: "../../wit/sql", world: "imports" });
+}
+
+use keyvalue::wasi::keyvalue::store;
+use sql::dhow::sql::{database::Connection, types::Value};
+
+struct Capabilities;
+
+wasip3::http::service::export!(Capabilities);
+
+impl wasip3::exports::http::handler::Guest for Capabilities {
+    async fn handle(request: Request) -> Result<Response, ErrorCode> {
+        let path = request.get_path_with_query().unwrap_or_default();
+        let (path, url) = path.split_once('?').unwrap_or((&path, ""));
+        let (what, count) = path.trim_start_matches('/').split_once('/').unwrap();
+        run(what, count.parse().unwrap(), url).await;
+        let text = count.to_owned();
+        let (mut body, stream) = wit_stream::new();
+        let (_, trailers) = wit_future::new(|| Ok(None));
+        wit_bindgen::spawn_local(async move {
+            body.write_all(text.into_bytes()).await;
+        });
+        Ok(Response::new(Fields::new(), Some(stream), trailers).0)
+    }
+}
+
+async fn run(what: &str, count: i64, url: &str) {
+    match what {
+        "kv-get" => {
+            let bucket = store::open("db").unwrap();
+            for _ in 0..count {
+                assert!(bucket.get("key").unwrap().is_some());
+            }
+        }
+        "kv-set" => {
+            let bucket = store::open("db").unwrap();
+            for _ in 0..count {
+                bucket.set("key", &[7; 100]).unwrap();
+            }
+        }
+        "sql" => {
+            let connection = Connection::open("db".to_owned()).await.unwrap();
+            for number in 0..count {
+                let statement = "SELECT name FROM points WHERE id = $1".to_owned();
+                let parameters = vec![Value::Integer(number % 1000)];
+                let (_, rows, ended) = connection.query(statement, parameters).await.unwrap();
+                assert_eq!(rows.collect().await.len(), 1);
+                ended.await.unwrap();
+            }
+        }
+        "http" => {
+            let (authority, path) = url.split_once('/').unwrap();
+            for _ in 0..count {
+                let (_, trailers) = wit_future::new(|| Ok(None));
+                let (request, _sent) = Request::new(Fields::new(), None, trailers, None);
+                request.set_scheme(Some(&Scheme::Http)).unwrap();
+                request.set_authority(Some(authority)).unwrap();
+                request.set_path_with_query(Some(&format!("/{path}"))).unwrap();
+                let answer = client::send(request).await.unwrap();
+                let (_received, received) = wit_future::new(|| Ok(()));
+                let (body, _) = Response::consume_body(answer, received);
+                assert!(!body.collect().await.is_empty());
+            }
+        }
+        _ => panic!("{what}"),
+    }
+}
