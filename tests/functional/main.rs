@@ -4,6 +4,7 @@ mod bad_input;
 mod blobstore;
 mod build;
 mod code_cache;
+mod denials;
 mod durability;
 mod faults;
 mod files;
