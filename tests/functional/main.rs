@@ -12,6 +12,7 @@ mod idle;
 mod inspect;
 mod instances;
 mod keyvalue;
+mod keyvalue_own;
 mod lifecycle;
 mod outbound;
 mod run;

@@ -68,7 +68,7 @@ fn uses(grants: &Grants) -> [Use; 8] {
         used(
             !grants.keyvalue.is_empty(),
             "grants.keyvalue",
-            &["wasi:keyvalue/"],
+            &["wasi:keyvalue/", "dhow:keyvalue/"],
             Some(r#"grants.keyvalue = { default = "default" }"#),
         ),
         used(

@@ -22,6 +22,7 @@ mod logging;
 mod sockets;
 mod sql;
 mod stdio;
+mod streams;
 mod tls;
 
 use std::sync::Arc;
@@ -180,7 +181,7 @@ impl Capabilities {
             http,
             http_client: http_client::open(&granted.http),
             sockets,
-            keyvalue: granted.keyvalue.clone(),
+            keyvalue: keyvalue::open(&granted.keyvalue),
             sql: granted.sql.clone(),
             blobstore: granted.blobstore.clone(),
             files: files::open(&granted.files),
@@ -235,7 +236,7 @@ pub struct State {
     http: WasiHttpCtx,
     http_client: http_client::Hooks,
     sockets: sockets::Opened,
-    keyvalue: keyvalue::Granted,
+    keyvalue: keyvalue::Opened,
     sql: sql::Granted,
     files: files::Opened,
     tls: tls::Opened,
