@@ -10,7 +10,7 @@ use dhow_manifest::{Name, Operator};
 use thiserror::Error;
 
 use crate::{
-    MissingVariable,
+    MissingVariable, SecretFolder,
     blobstore::{self, BucketError},
     config::Secrets,
     files::Volumes,
@@ -37,7 +37,7 @@ impl Backends {
             keyvalue: Bound::none(),
             sql: Bound::none(),
             blobstore: Bound::none(),
-            secrets: Secrets::none(),
+            secrets: Secrets::new(None),
             volumes: Volumes::new(PathBuf::new()),
             tls: Arc::default(),
         }
@@ -45,7 +45,8 @@ impl Backends {
 
     /// What `operator` has bound; and for every other name an embedded default in the folder
     /// `data`, or nothing where there is none. Folders that are granted are relative to `root`.
-    /// `environment` gives the variables that the configuration refers to.
+    /// Secrets that the operator does not have are in `secrets`. `environment` gives the variables
+    /// that the configuration refers to.
     ///
     /// # Errors
     /// With everything that is bound to what can't be.
@@ -53,6 +54,7 @@ impl Backends {
         operator: &Operator,
         data: Option<PathBuf>,
         root: PathBuf,
+        secrets: Option<SecretFolder>,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Vec<BackendError>> {
         let tls = Arc::<Tls>::default();
@@ -82,12 +84,7 @@ impl Backends {
                 }
             }
         }
-        let mut secrets = Secrets::none();
-        for (name, secret) in &operator.secrets {
-            if let Err(fault) = secrets.bind(name, secret, environment) {
-                errors.push(BackendError { what: "secret", name: name.clone(), fault });
-            }
-        }
+        let secrets = bind_secrets(operator, secrets, environment, &mut errors);
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -109,6 +106,21 @@ impl Backends {
             tls,
         })
     }
+}
+
+fn bind_secrets(
+    operator: &Operator,
+    set: Option<SecretFolder>,
+    environment: &dyn Fn(&str) -> Option<String>,
+    errors: &mut Vec<BackendError>,
+) -> Secrets {
+    let mut secrets = Secrets::new(set);
+    for (name, secret) in &operator.secrets {
+        if let Err(fault) = secrets.bind(name, secret, environment) {
+            errors.push(BackendError { what: "secret", name: name.clone(), fault });
+        }
+    }
+    secrets
 }
 
 /// What is bound of one kind, by the operator's names.

@@ -34,7 +34,8 @@ impl GrantFault {
                 format!("write in the operator's configuration: [backend.{name}]")
             }
             Self::Secret(UnknownSecret(name)) => format!(
-                "write in the operator's configuration: secrets.{name} = \"${{VARIABLE}}\", \
+                "set it: dhow secret set {name}\n\
+                 or write in the operator's configuration: secrets.{name} = \"${{VARIABLE}}\", \
                  or {{ file = \"PATH\" }}"
             ),
             Self::Folder(folder) => folder.help(),

@@ -19,6 +19,7 @@ mod http_client;
 mod interfaces;
 mod keyvalue;
 mod logging;
+mod secrets;
 mod sockets;
 mod sql;
 mod stdio;
@@ -43,6 +44,7 @@ pub use environment::MissingVariable;
 pub use fault::GrantFault;
 pub use files::UnknownFolder;
 pub use interfaces::{is_served, nearest_served};
+pub use secrets::{SecretError, SecretFolder};
 pub use stdio::{GuestOutput, LogLevel, Stream};
 pub use tls::UnknownAuthority;
 

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dhow_capabilities::Backends;
+use dhow_capabilities::{Backends, SecretFolder};
 use dhow_manifest::{App, Name, Operator};
 use dhow_package::{Artifact, ReadError};
 
@@ -83,7 +83,13 @@ pub(crate) fn backends(config: Option<&Path>, folder: &Path) -> Result<Backends,
         None => Operator::default(),
     };
     let (data, root) = (Some(folder.join(DATA)), folder.to_owned());
-    Ok(Backends::new(&operator, data, root, &folders::environment_variable)?)
+    let secrets = Some(secrets(folder));
+    Ok(Backends::new(&operator, data, root, secrets, &folders::environment_variable)?)
+}
+
+/// The secrets of the app in `folder`, as `dhow secret` sets them.
+pub(crate) fn secrets(folder: &Path) -> SecretFolder {
+    SecretFolder::new(&folder.join(DATA), folders::secret_key())
 }
 
 fn folder_of(path: &Path) -> PathBuf {
