@@ -13,6 +13,7 @@ mod idle;
 mod inspect;
 mod instances;
 mod keyvalue;
+mod keyvalue_own;
 mod lifecycle;
 mod operator;
 mod outbound;

@@ -117,7 +117,7 @@ fn live(folder: &TempDir, name: &str, operator: &str, upstream: &Upstream) -> Re
     let operator = Operator::parse("dhow-server.toml", operator)
         .map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
     let data = Some(folder.path().join(name));
-    let backends = Backends::new(&operator, data, folder.path().to_owned(), &|_| None)
+    let backends = Backends::new(&operator, data, folder.path().to_owned(), None, &|_| None)
         .map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
     let grants = format!(
         "instances = 'fresh'\ngrants.keyvalue = {{ db = 'default' }}\n\

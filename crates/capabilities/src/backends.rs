@@ -10,7 +10,7 @@ use dhow_manifest::{Backend, Name, Operator};
 use thiserror::Error;
 
 use crate::{
-    MissingVariable,
+    MissingVariable, SecretFolder,
     audit::Audit,
     blobstore::{self, BucketError},
     config::Secrets,
@@ -41,7 +41,7 @@ impl Backends {
             keyvalue: Bound::none(),
             sql: Bound::none(),
             blobstore: Bound::none(),
-            secrets: Secrets::none(),
+            secrets: Secrets::new(None),
             volumes: Volumes::new(PathBuf::new()),
             egress: Arc::default(),
             tls: Arc::default(),
@@ -50,7 +50,8 @@ impl Backends {
 
     /// What `operator` has bound; and for every other name an embedded default in the folder
     /// `data`, or nothing where there is none. Folders that are granted are relative to `root`.
-    /// `environment` gives the variables that the configuration refers to.
+    /// Secrets that the operator does not have are in `secrets`. `environment` gives the variables
+    /// that the configuration refers to.
     ///
     /// # Errors
     /// With everything that is bound to what can't be.
@@ -58,6 +59,7 @@ impl Backends {
         operator: &Operator,
         data: Option<PathBuf>,
         root: PathBuf,
+        secrets: Option<SecretFolder>,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Vec<BackendError>> {
         let tls = Arc::<Tls>::default();
@@ -84,12 +86,7 @@ impl Backends {
             let name = "dns".to_owned();
             errors.push(BackendError { what: "rules for egress", name, fault: fault.into() });
         });
-        let mut secrets = Secrets::none();
-        for (name, secret) in &operator.secrets {
-            if let Err(fault) = secrets.bind(name, secret, environment) {
-                errors.push(BackendError { what: "secret", name: name.to_string(), fault });
-            }
-        }
+        let secrets = bind_secrets(operator, secrets, environment, &mut errors);
         let Ok(egress) =
             egress.and_then(|egress| if errors.is_empty() { Ok(egress) } else { Err(()) })
         else {
@@ -132,6 +129,21 @@ fn trusting(ca: Option<&Path>, system: &Arc<Tls>) -> Result<Arc<Tls>, BindFault>
         Some(ca) => Arc::new(Tls::trusting(ca)?),
         None => system.clone(),
     })
+}
+
+fn bind_secrets(
+    operator: &Operator,
+    set: Option<SecretFolder>,
+    environment: &dyn Fn(&str) -> Option<String>,
+    errors: &mut Vec<BackendError>,
+) -> Secrets {
+    let mut secrets = Secrets::new(set);
+    for (name, secret) in &operator.secrets {
+        if let Err(fault) = secrets.bind(name, secret, environment) {
+            errors.push(BackendError { what: "secret", name: name.to_string(), fault });
+        }
+    }
+    secrets
 }
 
 /// What is bound of one kind, by the operator's names.

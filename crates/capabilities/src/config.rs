@@ -1,15 +1,16 @@
 //! Configuration and secrets: `wasi:config/store`.
 //!
-//! Values that stand in the manifest, and secrets, which the operator holds and the manifest names.
+//! Values that stand in the manifest, and secrets, which the manifest only names: the operator holds
+//! them, or the user has set them.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fmt, fs, path::PathBuf, sync::Arc};
 
 use dhow_manifest::{Name, Secret};
 use thiserror::Error;
 use wasmtime::component::{HasData, Linker};
 
 use crate::{
-    State,
+    SecretFolder, State,
     backends::{self, BindFault},
 };
 
@@ -23,22 +24,27 @@ mod bindings {
 
 use bindings::wasi::config::store;
 
-/// The operator's secrets. What is in a file is read there each time, so that it can be replaced
-/// without a restart.
-pub(crate) struct Secrets(BTreeMap<Name, Value>);
+/// The operator's secrets, and those that the user has set. What is in a file is read there each
+/// time, so that it can be replaced without a restart.
+pub(crate) struct Secrets {
+    operators: BTreeMap<Name, Value>,
+    set: Option<Arc<SecretFolder>>,
+}
 
 #[derive(Clone)]
 enum Value {
     Text(String),
     File(Name, PathBuf),
+    Set(Name, Arc<SecretFolder>),
 }
 
 impl Secrets {
-    pub(crate) fn none() -> Self {
-        Self(BTreeMap::new())
+    /// Those that the user has set.
+    pub(crate) fn new(set: Option<SecretFolder>) -> Self {
+        Self { operators: BTreeMap::new(), set: set.map(Arc::new) }
     }
 
-    /// Adds the secret called `name`.
+    /// Adds the operator's secret called `name`.
     pub(crate) fn bind(
         &mut self,
         name: &Name,
@@ -49,8 +55,25 @@ impl Secrets {
             Secret::Text(text) => Value::Text(backends::expand(text.expose(), environment)?),
             Secret::File(path) => Value::File(name.clone(), path.clone()),
         };
-        self.0.insert(name.clone(), value);
+        self.operators.insert(name.clone(), value);
         Ok(())
+    }
+
+    /// The secret called `name`. Where both have one it is the operator's, who answers for what runs.
+    fn get(&self, name: &Name) -> Option<Value> {
+        let set = self.set.as_ref().filter(|set| set.has(name));
+        if let Some(value) = self.operators.get(name) {
+            if set.is_some() {
+                tracing::warn!(
+                    "the secret `{name}` is the operator's: that of `dhow secret set` is not used"
+                );
+            }
+            return Some(value.clone());
+        }
+        let value = Value::Set(name.clone(), set?.clone());
+        // What is wrong with it is said at once, and may be mended while the app runs.
+        let _ = value.read();
+        Some(value)
     }
 }
 
@@ -67,8 +90,8 @@ pub(crate) fn grant<'a>(
     let mut values: BTreeMap<_, _> = fixed.collect();
     let mut unknown = Vec::new();
     for name in names {
-        match secrets.0.get(name) {
-            Some(value) => drop(values.insert(name.to_string(), value.clone())),
+        match secrets.get(name) {
+            Some(value) => drop(values.insert(name.to_string(), value)),
             None => unknown.push(UnknownSecret(name.clone())),
         }
     }
@@ -88,7 +111,7 @@ pub(crate) fn open(granted: &Granted) -> Granted {
     granted.clone()
 }
 
-/// A secret that a component is granted, and the operator does not have.
+/// A secret that a component is granted, and nobody has set.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("no secret is called `{0}`")]
 pub struct UnknownSecret(
@@ -109,14 +132,17 @@ impl Value {
             Self::File(name, path) => match fs::read_to_string(path) {
                 // Editors and `echo` end a line that nobody means.
                 Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
-                Err(error) => {
-                    let path = path.display();
-                    tracing::error!("the secret `{name}` can't be read from {path}: {error}");
-                    Err(store::Error::Io(format!("the secret `{name}` can't be read")))
-                }
+                Err(error) => Err(unreadable(name, format_args!("{}: {error}", path.display()))),
             },
+            Self::Set(name, set) => set.read(name).map_err(|error| unreadable(name, error)),
         }
     }
+}
+
+/// What the guest is told. Why is in the log.
+fn unreadable(name: &Name, why: impl fmt::Display) -> store::Error {
+    tracing::error!("the secret `{name}` can't be read: {why}");
+    store::Error::Io(format!("the secret `{name}` can't be read"))
 }
 
 impl store::Host for &mut Granted {

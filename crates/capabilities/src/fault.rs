@@ -38,7 +38,8 @@ impl GrantFault {
                 format!("write in the operator's configuration: [backend.{name}]")
             }
             Self::Secret(UnknownSecret(name)) => format!(
-                "write in the operator's configuration: secrets.{name} = \"${{VARIABLE}}\", \
+                "set it: dhow secret set {name}\n\
+                 or write in the operator's configuration: secrets.{name} = \"${{VARIABLE}}\", \
                  or {{ file = \"PATH\" }}"
             ),
             Self::Folder(folder) => folder.help(),
@@ -73,7 +74,7 @@ fn uses(grants: &Grants) -> [Use; 8] {
         used(
             !grants.keyvalue.is_empty(),
             "grants.keyvalue",
-            &["wasi:keyvalue/"],
+            &["wasi:keyvalue/", "dhow:keyvalue/"],
             Some(r#"grants.keyvalue = { default = "default" }"#),
         ),
         used(

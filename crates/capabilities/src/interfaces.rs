@@ -11,7 +11,7 @@ struct Package {
 }
 
 /// What [`link`](crate::link) adds.
-static SERVED: [Package; 22] = [
+static SERVED: [Package; 23] = [
     package("wasi:io", V0_2, &["error", "poll", "streams"]),
     package(
         "wasi:cli",
@@ -68,6 +68,7 @@ static SERVED: [Package; 22] = [
     package("wasi:http", V0_3, &["client", "types"]),
     package("wasi:random", V0_3, &["insecure", "insecure-seed", "random"]),
     package("wasi:sockets", V0_3, &["ip-name-lookup", "types"]),
+    package("dhow:keyvalue", "0.1.0", &["store", "types"]),
     package("dhow:sql", "0.1.0", &["database", "types"]),
     package("dhow:blobstore", "0.1.0", &["store", "types"]),
     package("wasi:blobstore", "0.2.0-draft", &["blobstore", "container", "types"]),

@@ -20,9 +20,11 @@ mod http_client;
 mod interfaces;
 mod keyvalue;
 mod logging;
+mod secrets;
 mod sockets;
 mod sql;
 mod stdio;
+mod streams;
 mod tls;
 
 use std::sync::Arc;
@@ -47,6 +49,7 @@ pub use environment::MissingVariable;
 pub use fault::GrantFault;
 pub use files::UnknownFolder;
 pub use interfaces::{is_served, nearest_served};
+pub use secrets::{SecretError, SecretFolder};
 pub use stdio::{GuestOutput, LogLevel, Stream};
 pub use tls::UnknownAuthority;
 
@@ -201,7 +204,7 @@ impl Capabilities {
             http,
             http_client: http_client::open(&granted.http),
             sockets,
-            keyvalue: granted.keyvalue.clone(),
+            keyvalue: keyvalue::open(&granted.keyvalue),
             sql: granted.sql.clone(),
             blobstore: granted.blobstore.clone(),
             files: files::open(&granted.files),
@@ -264,7 +267,7 @@ pub struct State {
     http: WasiHttpCtx,
     http_client: http_client::Hooks,
     sockets: sockets::Opened,
-    keyvalue: keyvalue::Granted,
+    keyvalue: keyvalue::Opened,
     sql: sql::Granted,
     files: files::Opened,
     tls: tls::Opened,

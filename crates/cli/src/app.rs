@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dhow_capabilities::Backends;
+use dhow_capabilities::{Backends, SecretFolder};
 use dhow_manifest::{App, Name, Operator};
 use dhow_package::{Artifact, ReadError};
 
@@ -82,7 +82,13 @@ pub(crate) fn operator(config: Option<&Path>) -> Result<Operator, CliError> {
 /// What `operator` has bound, and an embedded default in `folder` for all that it has not.
 pub(crate) fn backends(operator: &Operator, folder: &Path) -> Result<Backends, CliError> {
     let (data, root) = (Some(folder.join(DATA)), folder.to_owned());
-    Ok(Backends::new(operator, data, root, &folders::environment_variable)?)
+    let secrets = Some(secrets(folder));
+    Ok(Backends::new(operator, data, root, secrets, &folders::environment_variable)?)
+}
+
+/// The secrets of the app in `folder`, as `dhow secret` sets them.
+pub(crate) fn secrets(folder: &Path) -> SecretFolder {
+    SecretFolder::new(&folder.join(DATA), folders::secret_key())
 }
 
 fn folder_of(path: &Path) -> PathBuf {

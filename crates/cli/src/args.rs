@@ -4,7 +4,7 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use dhow_capabilities::FolderGrant;
-use dhow_manifest::{Endpoint, Environment, MemorySize, Origin};
+use dhow_manifest::{Endpoint, Environment, MemorySize, Name, Origin};
 
 /// Serves WebAssembly components: sandboxed, with nothing but what you grant.
 #[derive(Debug, Parser)]
@@ -28,6 +28,9 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Show what a component is, imports and exports.
     Inspect(InspectArgs),
+    /// Set, list and remove the secrets of an app, which are kept encrypted in its .dhow/.
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Compile what comes by standard input, within limits: Dhow's own child.
     #[command(hide = true)]
     Compile(CompileArgs),
@@ -117,6 +120,32 @@ pub(crate) struct InspectArgs {
     /// How to print it.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretCommand {
+    /// Set a secret to what is typed, or comes by standard input. What runs reads it from then on.
+    Set(SecretArgs),
+    /// List the names of the secrets that are set.
+    List(AppArgs),
+    /// Remove a secret.
+    Remove(SecretArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SecretArgs {
+    /// The name by which the manifest grants it.
+    #[arg(value_parser = Name::new)]
+    pub(crate) name: Name,
+    #[command(flatten)]
+    pub(crate) app: AppArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct AppArgs {
+    /// The app: a folder with a dhow.toml, or the manifest itself.
+    #[arg(default_value = ".")]
+    pub(crate) path: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use dhow_capabilities::BackendError;
+use dhow_capabilities::{BackendError, SecretError};
 use dhow_host::LinkFaults;
 use dhow_manifest::{Faults, Name};
 use dhow_package::ReadError;
@@ -81,6 +81,12 @@ impl From<Vec<BackendError>> for CliError {
     fn from(errors: Vec<BackendError>) -> Self {
         let message = |error: BackendError| Message { what: error.to_string(), help: None };
         Self::Plain { messages: errors.into_iter().map(message).collect(), exit: FAILURE }
+    }
+}
+
+impl From<SecretError> for CliError {
+    fn from(error: SecretError) -> Self {
+        Self::plain(FAILURE, error.to_string(), error.help())
     }
 }
 

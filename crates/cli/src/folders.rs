@@ -4,12 +4,28 @@ use std::path::PathBuf;
 
 /// The folder for compiled code (XDG Base Directory Specification: `$XDG_CACHE_HOME`, or
 /// `~/.cache`); none where neither is known.
-#[expect(clippy::disallowed_methods, reason = "the host's own folders")]
 pub(crate) fn code_cache() -> Option<PathBuf> {
-    let absolute =
-        |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
-    Some(cache.join("dhow").join("code"))
+    Some(folder("XDG_CACHE_HOME", ".cache")?.join("dhow").join("code"))
+}
+
+/// The file of the key that secrets are encrypted with: the one that `DHOW_SECRET_KEY_FILE` names, or
+/// one in `$XDG_DATA_HOME`, or in `~/.local/share`; none where none of them is known.
+pub(crate) fn secret_key() -> Option<PathBuf> {
+    match path("DHOW_SECRET_KEY_FILE") {
+        Some(file) => Some(file),
+        None => Some(folder("XDG_DATA_HOME", ".local/share")?.join("dhow").join("secret.key")),
+    }
+}
+
+/// The folder that a variable names, or else that one of the user's home.
+fn folder(variable: &str, in_home: &str) -> Option<PathBuf> {
+    let absolute = |name| path(name).filter(|path| path.is_absolute());
+    absolute(variable).or_else(|| Some(absolute("HOME")?.join(in_home)))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the host's own folders")]
+fn path(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 /// A variable of the environment that Dhow itself runs in, for manifests that pass it on.

@@ -10,6 +10,7 @@ mod grants;
 mod inspect;
 mod output;
 mod run;
+mod secret;
 mod up;
 
 use std::process::ExitCode;
@@ -49,6 +50,7 @@ fn run(args: Args) -> Result<ExitCode, CliError> {
         Command::Up(args) => block_on(up::up(args)),
         Command::Run(args) => block_on(run::run(args)),
         Command::Inspect(args) => inspect::inspect(args),
+        Command::Secret(command) => secret::secret(command),
         Command::Compile(args) => compile::compile(args),
     }
 }

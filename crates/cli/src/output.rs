@@ -49,6 +49,11 @@ pub(crate) fn progress(text: impl Display) {
     anstream::eprintln!("{text}");
 }
 
+/// A question, on standard error: what is answered stands behind it.
+pub(crate) fn question(text: impl Display) {
+    anstream::eprint!("{text} ");
+}
+
 /// Progress that begins a paragraph.
 pub(crate) fn heading(text: impl Display) {
     anstream::eprintln!("{BOLD}{text}{BOLD:#}");

@@ -1,19 +1,17 @@
 //! What `dhow:blobstore` does for a guest.
 
 use std::{
-    marker::PhantomData,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
-use tokio::sync::oneshot;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use wasmtime::{
     StoreContextMut,
     component::{
-        Accessor, Destination, FutureReader, HasData, Lift, Linker, Lower, Resource, ResourceTable,
-        Source, StreamConsumer, StreamProducer, StreamReader, StreamResult, VecBuffer, WriteBuffer,
+        Accessor, HasData, Linker, Resource, ResourceTable, Source, StreamConsumer, StreamReader,
+        StreamResult, VecBuffer,
     },
 };
 
@@ -23,7 +21,10 @@ use super::{
     pipe::Pipe,
     store::{Entry, Error, Metadata, Object, PutOptions, Range, Store},
 };
-use crate::State;
+use crate::{
+    State,
+    streams::{self, stream},
+};
 
 /// A container that was opened, of both interfaces.
 #[expect(unreachable_pub, reason = "the bindings re-export it")]
@@ -70,7 +71,7 @@ impl interface::Host for View<'_> {}
 impl interface::HostContainer for View<'_> {}
 
 pub(super) type Served<T> = wasmtime::Result<Result<T, Error>>;
-type Ended = FutureReader<Result<(), Error>>;
+type Ended = streams::Ended<Error>;
 
 impl<T: Send> interface::HostContainerWithStore<T> for Blobs {
     async fn open(accessor: &Accessor<T, Self>, label: String) -> Served<Resource<Container>> {
@@ -88,7 +89,7 @@ impl<T: Send> interface::HostContainerWithStore<T> for Blobs {
             Ok(object) => object,
             Err(error) => return Ok(Err(error)),
         };
-        let (content, ended) = stream(accessor, content)?;
+        let (content, ended) = stream(accessor, content, unread())?;
         Ok(Ok((metadata, content, ended)))
     }
 
@@ -133,7 +134,7 @@ impl<T: Send> interface::HostContainerWithStore<T> for Blobs {
             Ok(entries) => entries.map_ok(VecBuffer::<Entry>::from).boxed(),
             Err(error) => return Ok(Err(error)),
         };
-        stream(accessor, entries).map(Ok)
+        stream(accessor, entries, unread()).map(Ok)
     }
 
     async fn copy(
@@ -161,66 +162,9 @@ fn store<T>(
     accessor.with(|mut store| Ok(store.get().table.get(container)?.store.clone()))
 }
 
-/// Gives the guest `items` as a stream, and how it ends as a future.
-fn stream<T, I, B>(
-    accessor: &Accessor<T, Blobs>,
-    items: BoxStream<'static, Result<B, Error>>,
-) -> wasmtime::Result<(StreamReader<I>, Ended)>
-where
-    T: Send,
-    I: Lower + Lift + Send + Sync + 'static,
-    B: WriteBuffer<I> + Default,
-{
-    accessor.with(|mut store| {
-        let (end, ended) = oneshot::channel();
-        let producer = Producer { items, end: Some(end), item: PhantomData };
-        let items = StreamReader::new(&mut store, producer)?;
-        let ended = FutureReader::new(&mut store, async move {
-            let unread = || Err(Error::Other("it was not read to its end".to_owned()));
-            Ok::<_, wasmtime::Error>(ended.await.unwrap_or_else(|_| unread()))
-        })?;
-        Ok((items, ended))
-    })
-}
-
-/// What a guest reads: several of `I` at a time.
-struct Producer<I, B> {
-    items: BoxStream<'static, Result<B, Error>>,
-    end: Option<oneshot::Sender<Result<(), Error>>>,
-    item: PhantomData<fn() -> I>,
-}
-
-impl<D, I: 'static, B: WriteBuffer<I> + Default> StreamProducer<D> for Producer<I, B> {
-    type Item = I;
-    type Buffer = B;
-
-    fn poll_produce<'a>(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        _: StoreContextMut<'a, D>,
-        mut destination: Destination<'a, Self::Item, Self::Buffer>,
-        finish: bool,
-    ) -> Poll<wasmtime::Result<StreamResult>> {
-        loop {
-            let received = match self.items.poll_next_unpin(context) {
-                Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
-                polled => ready!(polled),
-            };
-            let result = match received {
-                Some(Ok(items)) if items.remaining().is_empty() => continue,
-                Some(Ok(items)) => {
-                    destination.set_buffer(items);
-                    return Poll::Ready(Ok(StreamResult::Completed));
-                }
-                Some(Err(error)) => Err(error),
-                None => Ok(()),
-            };
-            if let Some(end) = self.end.take() {
-                let _ = end.send(result);
-            }
-            return Poll::Ready(Ok(StreamResult::Dropped));
-        }
-    }
+/// What a guest is told of a stream that it drops.
+fn unread() -> Error {
+    Error::Other("it was not read to its end".to_owned())
 }
 
 /// What a guest writes.

@@ -1,12 +1,16 @@
-//! Key-value stores: `wasi:keyvalue`, in both drafts that guests are built with.
+//! Key-value stores: `dhow:keyvalue`, our own interface, which is asynchronous and has times to live
+//! and conditions, and `wasi:keyvalue` in both drafts that guests are built with.
 
 mod draft;
 mod draft2;
 mod embedded;
+mod expiry;
 mod memory;
+mod own;
 mod redis;
 mod serve;
 mod store;
+mod tables;
 
 use std::{path::Path, sync::Arc};
 
@@ -20,6 +24,7 @@ use crate::{
 };
 
 pub(crate) use redis::RedisUrlError;
+pub(crate) use serve::{Opened, open};
 pub(crate) use store::Store;
 
 /// The store that `backend` says, which is opened when it is first used.
@@ -49,6 +54,7 @@ pub(crate) fn embedded(name: &Name, data: &Path) -> Arc<dyn Store> {
 pub(crate) type Granted = Labels<dyn Store>;
 
 pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    own::link(linker)?;
     draft::link(linker)?;
     draft2::link(linker)
 }

@@ -17,7 +17,10 @@ use redis::{
 use thiserror::Error;
 use tokio::{sync::Mutex, time::timeout};
 
-use super::store::{KEYS_AT_A_TIME, Keys, MAX_VALUES, Store, StoreError};
+use super::{
+    expiry::Ttl,
+    store::{Condition, KEYS_AT_A_TIME, Keys, MAX_VALUES, Store, StoreError, version_of},
+};
 use crate::{
     egress::{self, BackendStream},
     tls::Tls,
@@ -27,13 +30,13 @@ use crate::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Sets a key if it has the value that is expected: `1`, then the value; or `0`, where it should
-/// not be there. `GET` gives `false` for a key that is not there.
+/// Changes a key if it has the value that is expected: to the second value, for so many milliseconds
+/// where a third follows; without one, it is removed.
 const SWAP: &str = "
-    local expected = false
-    if ARGV[1] == '1' then expected = ARGV[2] end
-    if redis.call('GET', KEYS[1]) ~= expected then return 0 end
-    redis.call('SET', KEYS[1], ARGV[3])
+    if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+    if #ARGV == 1 then redis.call('DEL', KEYS[1])
+    elseif #ARGV == 2 then redis.call('SET', KEYS[1], ARGV[2])
+    else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
     return 1";
 
 pub(crate) struct Redis {
@@ -209,6 +212,34 @@ impl Store for Redis {
         self.run(&command).await
     }
 
+    async fn put(
+        &self,
+        key: String,
+        value: Vec<u8>,
+        ttl: Option<Ttl>,
+        condition: Condition,
+    ) -> Result<bool, StoreError> {
+        let is_absent = condition == Condition::Absent;
+        match condition {
+            Condition::Always | Condition::Absent => {
+                let mut command = Cmd::new();
+                command.arg("SET").arg(key).arg(value);
+                if is_absent {
+                    command.arg("NX");
+                }
+                if let Some(ttl) = ttl {
+                    command.arg("PX").arg(ttl.millis());
+                }
+                self.run(&command).await
+            }
+            Condition::Value(found) => self.replace(key, found, Some((value, ttl))).await,
+            Condition::Version(version) => match self.of_version(&key, &version).await? {
+                Some(found) => self.replace(key, found, Some((value, ttl))).await,
+                None => Ok(false),
+            },
+        }
+    }
+
     async fn delete(&self, keys: Vec<String>) -> Result<(), StoreError> {
         if keys.is_empty() {
             return Ok(());
@@ -216,15 +247,25 @@ impl Store for Redis {
         self.run(Cmd::new().arg("DEL").arg(keys)).await
     }
 
+    async fn remove(&self, key: String, version: String) -> Result<bool, StoreError> {
+        match self.of_version(&key, &version).await? {
+            Some(found) => self.replace(key, found, None).await,
+            None => Ok(false),
+        }
+    }
+
     async fn exists(&self, key: String) -> Result<bool, StoreError> {
         self.run(Cmd::new().arg("EXISTS").arg(key)).await
     }
 
-    async fn keys(&self, cursor: Option<String>) -> Result<Keys, StoreError> {
+    async fn keys(&self, prefix: String, cursor: Option<String>) -> Result<Keys, StoreError> {
         let cursor: u64 =
             cursor.map_or(Ok(0), |cursor| cursor.parse()).map_err(|_| StoreError::Cursor)?;
         let mut command = Cmd::new();
         command.arg("SCAN").arg(cursor).arg("COUNT").arg(KEYS_AT_A_TIME);
+        if !prefix.is_empty() {
+            command.arg("MATCH").arg(beginning_with(&prefix));
+        }
         let (next, keys): (u64, Vec<Vec<u8>>) = self.run(&command).await?;
         // A guest could not name what is not UTF-8.
         let keys = keys.into_iter().filter_map(|key| String::from_utf8(key).ok()).collect();
@@ -234,17 +275,62 @@ impl Store for Redis {
     async fn increment(&self, key: String, delta: i64) -> Result<i64, StoreError> {
         self.run(Cmd::new().arg("INCRBY").arg(key).arg(delta)).await
     }
+}
 
-    async fn swap(
+impl Redis {
+    /// The value of `key`, if it has that version. The server knows no such hash: what is then done
+    /// is done if the value is still this one.
+    async fn of_version(&self, key: &str, version: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let found: Option<Vec<u8>> = self.run(Cmd::new().arg("GET").arg(key)).await?;
+        Ok(found.filter(|found| version_of(found) == version))
+    }
+
+    /// Sets `key` if it has the value `found`, or removes it; whether it had.
+    async fn replace(
         &self,
         key: String,
-        expected: Option<Vec<u8>>,
-        value: Vec<u8>,
+        found: Vec<u8>,
+        value: Option<(Vec<u8>, Option<Ttl>)>,
     ) -> Result<bool, StoreError> {
         let Using { mut requests, number } = self.connection().await?;
         let mut invocation = self.swap.key(key);
-        invocation.arg(i32::from(expected.is_some()));
-        invocation.arg(expected.unwrap_or_default()).arg(value);
+        invocation.arg(found);
+        if let Some((value, ttl)) = value {
+            invocation.arg(value);
+            if let Some(ttl) = ttl {
+                invocation.arg(ttl.millis());
+            }
+        }
         self.answer(number, invocation.invoke_async(&mut requests).await).await
+    }
+}
+
+/// The pattern of all that begins with `prefix`.
+fn beginning_with(prefix: &str) -> String {
+    let mut pattern = String::with_capacity(prefix.len() + 1);
+    for character in prefix.chars() {
+        if matches!(character, '*' | '?' | '[' | ']' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern.push('*');
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_prefix_is_a_pattern() {
+        for (prefix, pattern) in [
+            ("", "*"),
+            ("user:1", "user:1*"),
+            ("ä-", "ä-*"),
+            ("a*[b-c]?\\^", "a\\*\\[b-c\\]\\?\\\\^*"),
+        ] {
+            assert_eq!(beginning_with(prefix), pattern);
+        }
     }
 }

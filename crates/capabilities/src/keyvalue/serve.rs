@@ -1,5 +1,5 @@
-//! What both drafts of `wasi:keyvalue` do for a guest: open what is granted, keep to the limits,
-//! call the store.
+//! What all versions of the interface do for a guest: open what is granted, keep to the limits, call
+//! the store.
 
 use std::sync::Arc;
 
@@ -8,23 +8,26 @@ use wasmtime::component::{HasData, Resource, ResourceTable};
 
 use super::{
     Granted,
-    store::{Keys, MAX_VALUES, Store, StoreError},
+    own::Traffic,
+    store::{Condition, Keys, MAX_VALUES, Store, StoreError},
 };
 use crate::State;
 
 /// The longest key, in bytes: as for objects in S3.
 const MAX_KEY: usize = 1 << 10;
 /// The largest value.
-const MAX_VALUE: usize = 8 << 20;
+pub(super) const MAX_VALUE: usize = 8 << 20;
 /// The largest value that can be swapped: an instance may have as many as it has resources.
 const MAX_SWAPPED: usize = 64 << 10;
 /// The most keys of one call.
 const MAX_BATCH: usize = 1_000;
 
 /// An open store.
+#[derive(Clone)]
 #[expect(unreachable_pub, reason = "the bindings re-export it")]
 pub struct Bucket {
-    store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) traffic: Arc<Traffic>,
 }
 
 /// A value that was read in order to be replaced.
@@ -42,16 +45,27 @@ impl HasData for KeyValue {
     type Data<'a> = View<'a>;
 }
 
+/// The stores of one instance.
+pub(crate) struct Opened {
+    granted: Granted,
+    /// Nothing until a store is opened.
+    traffic: Option<Arc<Traffic>>,
+}
+
+pub(crate) fn open(granted: &Granted) -> Opened {
+    Opened { granted: granted.clone(), traffic: None }
+}
+
 /// An instance's stores and its table of resources.
 pub(super) struct View<'a> {
-    granted: &'a Granted,
+    opened: &'a mut Opened,
     pub(super) table: &'a mut ResourceTable,
 }
 
 pub(super) fn view(state: &mut State) -> View<'_> {
     // Of two fields at once.
     let State { keyvalue, table, .. } = state;
-    View { granted: keyvalue, table }
+    View { opened: keyvalue, table }
 }
 
 /// What the guest is told.
@@ -77,10 +91,11 @@ pub(super) type Served<T> = Result<T, Failure>;
 
 impl View<'_> {
     pub(super) fn open(&mut self, label: &str) -> wasmtime::Result<Served<Resource<Bucket>>> {
-        let Some(store) = self.granted.open(label, "keyvalue") else {
+        let Some(store) = self.opened.granted.open(label, "keyvalue").cloned() else {
             return Ok(Err(Failure::Denied));
         };
-        Ok(Ok(self.table.push(Bucket { store: store.clone() })?))
+        let traffic = self.opened.traffic.get_or_insert_default().clone();
+        Ok(Ok(self.table.push(Bucket { store, traffic })?))
     }
 
     pub(super) fn store(&self, bucket: &Resource<Bucket>) -> wasmtime::Result<Arc<dyn Store>> {
@@ -121,7 +136,8 @@ impl View<'_> {
         if value.len() > MAX_SWAPPED {
             return Ok(Err(Failure::Swapped));
         }
-        let swapped = match store.swap(key.clone(), expected, value).await {
+        let expected = expected.map_or(Condition::Absent, Condition::Value);
+        let swapped = match store.put(key.clone(), value, None, expected).await {
             Ok(swapped) => swapped,
             Err(error) => return Ok(Err(error.into())),
         };
@@ -180,7 +196,7 @@ pub(super) async fn increment(store: &dyn Store, key: String, delta: i64) -> Ser
 }
 
 pub(super) async fn keys(store: &dyn Store, cursor: Option<String>) -> Served<Keys> {
-    Ok(store.keys(cursor).await?)
+    Ok(store.keys(String::new(), cursor).await?)
 }
 
 /// All keys, where they are not too many: for the draft whose cursor is a number, which only
@@ -189,7 +205,7 @@ pub(super) async fn all_keys(store: &dyn Store) -> Served<Vec<String>> {
     let mut found = Vec::new();
     let mut cursor = None;
     loop {
-        let Keys { keys, next } = store.keys(cursor).await?;
+        let Keys { keys, next } = store.keys(String::new(), cursor).await?;
         found.extend(keys);
         if found.len() > MAX_BATCH * 10 {
             return Err(Failure::Keys);
@@ -201,7 +217,7 @@ pub(super) async fn all_keys(store: &dyn Store) -> Served<Vec<String>> {
     }
 }
 
-fn check_key(key: &str) -> Served<()> {
+pub(super) fn check_key(key: &str) -> Served<()> {
     if key.len() > MAX_KEY { Err(Failure::Key) } else { Ok(()) }
 }
 

@@ -6,6 +6,7 @@ mod endings;
 mod mysql;
 mod mysql_value;
 mod placeholders;
+mod plain;
 mod postgres;
 mod postgres_value;
 mod serve;

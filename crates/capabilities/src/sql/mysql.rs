@@ -24,6 +24,7 @@ use super::{
     endings::Endings,
     mysql_value::{described, from_row, to_sql},
     placeholders::rewrite,
+    plain::is_plain,
 };
 use crate::tls::Tls;
 
@@ -169,6 +170,7 @@ impl Database for Mysql {
                     peer: Some(peer),
                     in_transaction: false,
                     is_busy: false,
+                    is_plain: true,
                     is_uncertain: false,
                     options: self.options.clone(),
                     endings: self.endings.clone(),
@@ -193,6 +195,8 @@ struct Link {
     in_transaction: bool,
     /// Something was sent whose end was not seen.
     is_busy: bool,
+    /// Nothing was done that leaves something behind.
+    is_plain: bool,
     /// What the server last said of the transaction may not be so any more.
     is_uncertain: bool,
     options: Opts,
@@ -202,7 +206,11 @@ struct Link {
 impl Drop for Link {
     fn drop(&mut self) {
         // Elsewhere it can't be cleaned: the pool will not give it out again.
-        let Some(peer) = self.peer.take() else { return };
+        let Some(mut peer) = self.peer.take() else { return };
+        if self.is_plain && !self.is_busy && !self.in_transaction {
+            peer.is_clean = true;
+            return;
+        }
         self.endings.begin(end(peer, self.is_busy, self.options.clone()));
     }
 }
@@ -288,6 +296,7 @@ impl Link {
         if text.len() > MAX_STATEMENT {
             return Err(Error::Other(format!("a statement has at most {MAX_STATEMENT} bytes")));
         }
+        self.is_plain &= is_plain(text);
         let statement = rewrite(text)?;
         let expected = statement.expected();
         if parameters.len() != expected {

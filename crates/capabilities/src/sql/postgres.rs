@@ -33,6 +33,7 @@ use super::{
         Value, parameter_count,
     },
     endings::Endings,
+    plain::is_plain,
     postgres_value::{Parameter, from_row},
 };
 use crate::{egress, tls::Tls};
@@ -118,35 +119,50 @@ enum ConnectError {
     Postgres(#[from] tokio_postgres::Error),
 }
 
-/// Undoes what a guest has left behind, however it was written: nothing of it is for the next.
+/// Undoes what a guest may have left behind: nothing of it is for the next.
 const CLEAN: &str = "ROLLBACK; CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
                      SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
 
 impl managed::Manager for Server {
-    type Type = ClientWrapper;
+    type Type = Peer;
     type Error = ConnectError;
 
-    async fn create(&self) -> Result<ClientWrapper, ConnectError> {
+    async fn create(&self) -> Result<Peer, ConnectError> {
         let Self(server) = self;
         let stream = egress::dial_backend(&server.host, server.port).await?;
         let Some(tls) = server.tls() else {
             let (client, connection) = server.config.connect_raw(stream, NoTls).await?;
-            return Ok(ClientWrapper::new(client, drive(connection)));
+            return Ok(Peer::new(client, drive(connection)));
         };
         let (client, connection) = server.config.connect_raw(stream, tls).await?;
-        Ok(ClientWrapper::new(client, drive(connection)))
+        Ok(Peer::new(client, drive(connection)))
     }
 
     async fn recycle(
         &self,
-        client: &mut ClientWrapper,
+        Peer { client, is_clean }: &mut Peer,
         _: &Metrics,
     ) -> RecycleResult<ConnectError> {
         if client.is_closed() {
             return Err(RecycleError::message("closed"));
         }
-        client.simple_query(CLEAN).await.map_err(ConnectError::Postgres)?;
+        if !std::mem::replace(is_clean, true) {
+            client.simple_query(CLEAN).await.map_err(ConnectError::Postgres)?;
+        }
         Ok(())
+    }
+}
+
+/// A connection in the pool.
+struct Peer {
+    client: ClientWrapper,
+    /// Nothing was done on it that leaves something behind.
+    is_clean: bool,
+}
+
+impl Peer {
+    fn new(client: tokio_postgres::Client, driver: JoinHandle<()>) -> Self {
+        Self { client: ClientWrapper::new(client, driver), is_clean: true }
     }
 }
 
@@ -205,7 +221,7 @@ impl Drop for PostgresSession {
                 return;
             }
             // It would not look before the statement is done.
-            let cancelled = cancel(client.cancel_token(), self.server.clone());
+            let cancelled = cancel(client.client.cancel_token(), self.server.clone());
             self.endings.begin(async move {
                 if let Err(error) = timeout(CONNECT_TIMEOUT, cancelled).await.unwrap_or(Ok(())) {
                     tracing::debug!("a statement of Postgres' is not cancelled: {error}");
@@ -253,16 +269,21 @@ impl PostgresSession {
     }
 
     fn client(&self) -> Result<&ClientWrapper, Error> {
-        self.client.as_deref().ok_or(Error::Unreachable)
+        self.client.as_deref().map(|peer| &peer.client).ok_or(Error::Unreachable)
     }
 
     async fn start(
-        &self,
+        &mut self,
         text: &str,
         parameters: &[Value],
     ) -> Result<(Statement, RowStream), Error> {
         if text.len() > MAX_STATEMENT {
             return Err(Error::Other(format!("a statement has at most {MAX_STATEMENT} bytes")));
+        }
+        if let Some(peer) = self.client.as_deref_mut()
+            && !is_plain(text)
+        {
+            peer.is_clean = false;
         }
         let run = async {
             self.is_busy.store(true, SeqCst);

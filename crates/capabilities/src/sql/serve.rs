@@ -1,19 +1,11 @@
 //! What `dhow:sql` does for a guest.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream::BoxStream};
-use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
-use wasmtime::{
-    StoreContextMut,
-    component::{
-        Accessor, Destination, FutureReader, HasData, Linker, Resource, ResourceTable,
-        StreamProducer, StreamReader, StreamResult, VecBuffer,
-    },
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use wasmtime::component::{
+    Accessor, HasData, Linker, Resource, ResourceTable, StreamReader, VecBuffer,
 };
 
 use super::{
@@ -21,7 +13,7 @@ use super::{
     bindings::dhow::sql::{database as interface, types},
     database::{Column, Control, Database, Error, Query, Row, Session, Value},
 };
-use crate::State;
+use crate::{State, streams};
 
 /// A database that was opened: each statement has a session of its own.
 #[expect(unreachable_pub, reason = "the bindings re-export it")]
@@ -64,7 +56,7 @@ impl interface::HostConnection for View<'_> {}
 impl interface::HostTransaction for View<'_> {}
 
 type Served<T> = wasmtime::Result<Result<T, Error>>;
-type Rows = (Vec<Column>, StreamReader<Row>, FutureReader<Result<(), Error>>);
+type Rows = (Vec<Column>, StreamReader<Row>, streams::Ended<Error>);
 
 impl<T: Send> interface::HostConnectionWithStore<T> for Sql {
     async fn open(accessor: &Accessor<T, Self>, label: String) -> Served<Resource<Connection>> {
@@ -219,51 +211,11 @@ fn stream<T: Send>(accessor: &Accessor<T, Sql>, reading: Result<Reading, Error>)
         Ok(reading) => reading,
         Err(error) => return Ok(Err(error)),
     };
-    accessor.with(|mut store| {
-        let (end, ended) = oneshot::channel();
-        let producer = Producer { rows, end: Some(end), _session: session };
-        let rows = StreamReader::new(&mut store, producer)?;
-        let ended = FutureReader::new(&mut store, async move {
-            let unread = || Err(Error::Other("the rows were not read to their end".to_owned()));
-            Ok::<_, wasmtime::Error>(ended.await.unwrap_or_else(|_| unread()))
-        })?;
-        Ok(Ok((columns, rows, ended)))
-    })
-}
-
-/// The rows of a query.
-struct Producer {
-    rows: BoxStream<'static, Result<Vec<Row>, Error>>,
-    end: Option<oneshot::Sender<Result<(), Error>>>,
-    _session: OwnedMutexGuard<Box<dyn Session>>,
-}
-
-impl<D> StreamProducer<D> for Producer {
-    type Item = Row;
-    type Buffer = VecBuffer<Row>;
-
-    fn poll_produce<'a>(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        _: StoreContextMut<'a, D>,
-        mut destination: Destination<'a, Self::Item, Self::Buffer>,
-        finish: bool,
-    ) -> Poll<wasmtime::Result<StreamResult>> {
-        let received = match self.rows.poll_next_unpin(context) {
-            Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
-            polled => ready!(polled),
-        };
-        let result = match received {
-            Some(Ok(rows)) => {
-                destination.set_buffer(rows.into());
-                return Poll::Ready(Ok(StreamResult::Completed));
-            }
-            Some(Err(error)) => Err(error),
-            None => Ok(()),
-        };
-        if let Some(end) = self.end.take() {
-            let _ = end.send(result);
-        }
-        Poll::Ready(Ok(StreamResult::Dropped))
-    }
+    let rows = rows.map(move |rows| {
+        let _in_use = &session;
+        rows.map(VecBuffer::from)
+    });
+    let unread = Error::Other("the rows were not read to their end".to_owned());
+    let (rows, ended) = streams::stream(accessor, rows.boxed(), unread)?;
+    Ok(Ok((columns, rows, ended)))
 }
