@@ -187,6 +187,7 @@ impl<T: ?Sized> Labels<T> {
         let Labelled { component, by_label } = &*self.0;
         let found = by_label.get(label);
         if found.is_none() {
+            let label = shown(label);
             tracing::warn!(
                 %component,
                 "denied: {key} {label}; to allow it: grants.{key} = {{ {label} = \"default\" }}"
@@ -194,6 +195,13 @@ impl<T: ?Sized> Labels<T> {
         }
         found
     }
+}
+
+/// A guest's label as a key of a manifest, but for a password in it.
+fn shown(label: &str) -> String {
+    let label = dhow_manifest::without_password(label);
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if !label.is_empty() && label.bytes().all(is_bare) { label } else { format!("{label:?}") }
 }
 
 /// A backend or a secret of the operator's that can't be bound.
@@ -252,6 +260,13 @@ pub(crate) fn expand(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_are_shown_as_keys() {
+        assert_eq!(shown("a-b_1"), "a-b_1");
+        assert_eq!(shown("mysql://u:hush@h/d"), "\"mysql://u:…@h/d\"");
+        assert_eq!(shown("a\u{1b}[2K"), "\"a\\u{1b}[2K\"");
+    }
 
     #[test]
     fn references_are_replaced() {

@@ -74,7 +74,7 @@ fn uses(grants: &Grants) -> [Use; 8] {
         used(
             !grants.sql.is_empty(),
             "grants.sql",
-            &["dhow:sql/"],
+            &["dhow:sql/", "spin:sqlite/", "spin:postgres/", "spin:mysql/", "wasi:sql/"],
             Some(r#"grants.sql = { default = "default" }"#),
         ),
         used(

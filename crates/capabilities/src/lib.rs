@@ -19,6 +19,7 @@ mod http_client;
 mod interfaces;
 mod keyvalue;
 mod logging;
+mod reading;
 mod sockets;
 mod sql;
 mod stdio;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
-use dhow_manifest::{Grants, Name, Sockets};
+use dhow_manifest::{Grants, Name, Sockets, without_password};
 use serde::Serialize;
 
 use crate::{app::LocalApp, args::Format, error::CliError, output};
@@ -51,7 +51,10 @@ pub(crate) fn lines(grants: &Grants) -> Vec<String> {
         grants.keyvalue.iter().map(|(label, name)| format!("open the store {label}: {name}")),
     );
     lines.extend(
-        grants.sql.iter().map(|(label, name)| format!("open the database {label}: {name}")),
+        grants
+            .sql
+            .iter()
+            .map(|(label, name)| format!("open the database {}: {name}", without_password(label))),
     );
     lines.extend(grants.files.iter().map(|(guest, folder)| {
         let (verb, quota) = match folder.quota {

@@ -1,19 +1,10 @@
 //! What `dhow:sql` does for a guest.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::sync::Arc;
 
-use futures_util::{StreamExt as _, stream::BoxStream};
-use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
-use wasmtime::{
-    StoreContextMut,
-    component::{
-        Accessor, Destination, FutureReader, HasData, Linker, Resource, ResourceTable,
-        StreamProducer, StreamReader, StreamResult, VecBuffer,
-    },
+use tokio::sync::Mutex;
+use wasmtime::component::{
+    Accessor, FutureReader, HasData, Linker, Resource, ResourceTable, StreamReader,
 };
 
 use super::{
@@ -21,7 +12,7 @@ use super::{
     bindings::dhow::sql::{database as interface, types},
     database::{Column, Control, Database, Error, Query, Row, Session, Value},
 };
-use crate::State;
+use crate::{State, reading};
 
 /// A database that was opened: each statement has a session of its own.
 #[expect(unreachable_pub, reason = "the bindings re-export it")]
@@ -44,16 +35,16 @@ impl HasData for Sql {
 
 /// An instance's databases and its table of resources.
 pub(super) struct View<'a> {
-    granted: &'a Granted,
-    table: &'a mut ResourceTable,
+    pub(super) granted: &'a Granted,
+    pub(super) table: &'a mut ResourceTable,
 }
 
-fn view(state: &mut State) -> View<'_> {
+pub(super) fn view(state: &mut State) -> View<'_> {
     let State { sql, table, .. } = state;
     View { granted: sql, table }
 }
 
-pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     types::add_to_linker::<State, Sql>(linker, view)?;
     interface::add_to_linker::<State, Sql>(linker, view)
 }
@@ -196,74 +187,26 @@ fn unread() -> Error {
     Error::Other("the rows of the query before have to be read, or dropped, first".to_owned())
 }
 
-/// A query under way: its session is in use until all rows are read, or nobody wants more.
-struct Reading {
-    columns: Vec<Column>,
-    rows: BoxStream<'static, Result<Vec<Row>, Error>>,
-    session: OwnedMutexGuard<Box<dyn Session>>,
-}
-
 async fn query(
     session: Arc<Mutex<Box<dyn Session>>>,
     statement: String,
     parameters: Vec<Value>,
-) -> Result<Reading, Error> {
+) -> Result<Query, Error> {
     let mut session = session.try_lock_owned().map_err(|_| unread())?;
     let Query { columns, rows } = session.query(statement, parameters).await?;
-    Ok(Reading { columns, rows, session })
+    // It is in use until all rows are read, or nobody wants more.
+    Ok(Query { columns, rows: reading::keeping(rows, session) })
 }
 
 /// Gives the guest the rows as a stream, and how it ends as a future.
-fn stream<T: Send>(accessor: &Accessor<T, Sql>, reading: Result<Reading, Error>) -> Served<Rows> {
-    let Reading { columns, rows, session } = match reading {
-        Ok(reading) => reading,
+fn stream<T: Send>(accessor: &Accessor<T, Sql>, queried: Result<Query, Error>) -> Served<Rows> {
+    let Query { columns, rows } = match queried {
+        Ok(query) => query,
         Err(error) => return Ok(Err(error)),
     };
-    accessor.with(|mut store| {
-        let (end, ended) = oneshot::channel();
-        let producer = Producer { rows, end: Some(end), _session: session };
-        let rows = StreamReader::new(&mut store, producer)?;
-        let ended = FutureReader::new(&mut store, async move {
-            let unread = || Err(Error::Other("the rows were not read to their end".to_owned()));
-            Ok::<_, wasmtime::Error>(ended.await.unwrap_or_else(|_| unread()))
-        })?;
+    accessor.with(|store| {
+        let dropped = Error::Other("the rows were not read to their end".to_owned());
+        let (rows, ended) = reading::give(store, rows, Err(dropped))?;
         Ok(Ok((columns, rows, ended)))
     })
-}
-
-/// The rows of a query.
-struct Producer {
-    rows: BoxStream<'static, Result<Vec<Row>, Error>>,
-    end: Option<oneshot::Sender<Result<(), Error>>>,
-    _session: OwnedMutexGuard<Box<dyn Session>>,
-}
-
-impl<D> StreamProducer<D> for Producer {
-    type Item = Row;
-    type Buffer = VecBuffer<Row>;
-
-    fn poll_produce<'a>(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        _: StoreContextMut<'a, D>,
-        mut destination: Destination<'a, Self::Item, Self::Buffer>,
-        finish: bool,
-    ) -> Poll<wasmtime::Result<StreamResult>> {
-        let received = match self.rows.poll_next_unpin(context) {
-            Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
-            polled => ready!(polled),
-        };
-        let result = match received {
-            Some(Ok(rows)) => {
-                destination.set_buffer(rows.into());
-                return Poll::Ready(Ok(StreamResult::Completed));
-            }
-            Some(Err(error)) => Err(error),
-            None => Ok(()),
-        };
-        if let Some(end) = self.end.take() {
-            let _ = end.send(result);
-        }
-        Poll::Ready(Ok(StreamResult::Dropped))
-    }
 }

@@ -167,7 +167,10 @@ fn read_labels(
     };
     let mut labels = BTreeMap::new();
     for (label, value) in entries {
-        check_key(label.get_ref(), label.span(), faults);
+        // An address may have several words: `host=db user=shop`.
+        for word in label.get_ref().split(' ') {
+            check_key(word, label.span(), faults);
+        }
         let Some(text) = raw::string(value, example, faults) else { continue };
         match Name::new(text) {
             Ok(backend) => {
@@ -267,6 +270,17 @@ mod tests {
         assert_eq!(grants.blobstore["images"].as_str(), "files");
         assert_eq!(grants.config["greeting"], "hello");
         assert!(grants.secrets.contains("jwt-key"));
+    }
+
+    #[test]
+    fn labels_may_be_addresses() {
+        let grants = parse(
+            "grants.sql = { \"postgres://shop@db/shop\" = \"main\", \
+             \"host=db user=shop\" = \"main\" }",
+        )
+        .unwrap();
+        let labels: Vec<_> = grants.sql.keys().collect();
+        assert_eq!(labels, ["host=db user=shop", "postgres://shop@db/shop"]);
     }
 
     #[test]
