@@ -6,7 +6,7 @@ use std::fs;
 use dhow_tests::{
     Up,
     client::{Connection, answer, full},
-    servers::{MariaDb, PASSWORD, Postgres},
+    servers::{MariaDb, PASSWORD, Postgres, Redis},
 };
 
 /// The guest with `url` behind the labels that it has, one of which is an address.
@@ -247,4 +247,102 @@ async fn the_draft_of_wasi_sql() {
         assert!(answer.starts_with(expected), "{statement}: {answer}");
     }
     up.wait_for_log("grants.sql = { none = \"default\" }");
+}
+
+/// The guest with a Redis, a store and variables.
+fn redis(url: &str) -> Up {
+    with(
+        "name = \"spin\"\n[component.guest]\nsource = \"{spin-redis}\"\n\
+         grants.redis = { \"redis://cache\" = \"cache\" }\n\
+         grants.keyvalue = { default = \"default\", cache = \"cache\" }\n\
+         grants.config = { greeting = \"hello\" }\n\
+         grants.secrets = [\"api-token\"]\n",
+        &format!(
+            "[backend.cache]\nredis = \"{url}\"\nkeyvalue = \"{url}\"\n\
+             [secrets]\napi-token = \"${{REDIS_PASSWORD}}\"\n"
+        ),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_as_spin_has_it() {
+    let Some(server) = Redis::start() else { return };
+    let up = redis(&server.url());
+    for (what, words, expected) in [
+        ("get", "a", "nothing"),
+        ("set", "a\tone", "()"),
+        ("get", "a", "one"),
+        ("incr", "n", "1"),
+        ("incr", "n", "2"),
+        ("incr", "a", "Error::TypeError"),
+        ("sadd", "s\tx\ty\tx", "2"),
+        ("sadd", "s", "0"),
+        ("smembers", "s", "x,y"),
+        ("smembers", "a", "Error::TypeError"),
+        ("srem", "s\tx\tz", "1"),
+        ("publish", "news\tword", "()"),
+        ("execute", "hset\tth\ttf\ti5", "[RedisResult::Int64(1)]"),
+        ("execute", "HGETALL\tth", "[RedisResult::Binary([102]), RedisResult::Binary([53])]"),
+        ("execute", "SET\tta\tttwo", "[RedisResult::Status(\"OK\")]"),
+        ("execute", "MGET\tta\ttnone", "[RedisResult::Binary([116, 119, 111]), RedisResult::Nil]"),
+        ("execute", "EVAL\ttreturn {1, {2}}\ti0", "[RedisResult::Int64(1), RedisResult::Int64(2)]"),
+        ("execute", "NOSUCH", "Error::Other(\"the command NOSUCH is not for guests\")"),
+        // What would be there for the next request, or keep it waiting.
+        ("execute", "SELECT\ti1", "is not for guests"),
+        ("execute", "MULTI", "is not for guests"),
+        ("execute", "BLPOP\ttl\ti0", "is not for guests"),
+        ("execute", "XREAD\ttBLOCK\ti0\ttSTREAMS\ttx\tt$", "is not for guests"),
+        ("execute", "CONFIG\ttGET\ttrequirepass", "is not for guests"),
+        // An answer that is too large, and the connection afterwards.
+        ("execute", "SETRANGE\ttbig\ti45000000\ttx", "[RedisResult::Int64(45000001)]"),
+        ("get", "big", "Error::Other(\"the server can't be reached\")"),
+        ("get", "a", "two"),
+        ("del", "a\tbig\tnone", "2"),
+    ] {
+        let answer = ask(&up, &format!("/redis/{what}?redis://cache"), words).await;
+        assert!(answer.contains(expected), "{what} {words}: {answer}");
+    }
+    let denied = ask(&up, "/redis/get?redis://:hush@other", "a").await;
+    assert_eq!(denied, "Error::InvalidAddress");
+    up.wait_for_log("grants.redis = { \"redis://:…@other\" = \"default\" }");
+    drop(server);
+    let gone = ask(&up, "/redis/get?redis://cache", "a").await;
+    assert_eq!(gone, "Error::Other(\"the server can't be reached\")");
+    let log = up.log();
+    assert!(!log.contains(PASSWORD) && !log.contains("hush"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stores_and_variables_as_spin_has_them() {
+    let server = Redis::start();
+    let url = server.as_ref().map_or("redis://localhost:1".to_owned(), Redis::url);
+    let up = redis(&url);
+    let labels = if server.is_some() { &["default", "cache"][..] } else { &["default"][..] };
+    for label in labels {
+        for (what, words, expected) in [
+            ("get", "a", "nothing"),
+            ("set", "a\tone", "()"),
+            ("get", "a", "one"),
+            ("exists", "a", "true"),
+            ("set", "b\t", "()"),
+            ("keys", "", "a,b"),
+            ("delete", "a", "()"),
+            ("exists", "a", "false"),
+            ("many", "1010", "true, 1010"),
+        ] {
+            let answer = ask(&up, &format!("/kv/{what}?{label}"), words).await;
+            assert_eq!(answer, expected, "{label}: {what} {words}");
+        }
+    }
+    assert_eq!(ask(&up, "/kv/get?none", "a").await, "Error::AccessDenied");
+    up.wait_for_log("grants.keyvalue = { none = \"default\" }");
+    for (name, expected) in [
+        ("greeting", "Ok(\"hello\")".to_owned()),
+        ("api_token", format!("Ok(\"{PASSWORD}\")")),
+        ("nothing", "Err(Error::Undefined(\"nothing\"))".to_owned()),
+        ("No Name", "Err(Error::InvalidName(".to_owned()),
+    ] {
+        let answer = ask(&up, "/variable", name).await;
+        assert!(answer.starts_with(&expected), "{name}: {answer}");
+    }
 }

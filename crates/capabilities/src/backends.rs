@@ -14,7 +14,8 @@ use crate::{
     blobstore::{self, BucketError},
     config::Secrets,
     files::Volumes,
-    keyvalue::{self, RedisUrlError, Store},
+    keyvalue::{self, Store},
+    redis::{self, RedisUrlError},
     sql::{self, Database, MysqlUrlError, PostgresUrlError},
     tls::Tls,
 };
@@ -24,6 +25,7 @@ pub struct Backends {
     pub(crate) keyvalue: Bound<dyn Store>,
     pub(crate) sql: Bound<dyn Database>,
     pub(crate) blobstore: Bound<blobstore::Store>,
+    pub(crate) redis: Bound<redis::Server>,
     pub(crate) secrets: Secrets,
     pub(crate) volumes: Volumes,
     /// For all connections, those of guests' requests too: the system's roots are read once.
@@ -37,6 +39,7 @@ impl Backends {
             keyvalue: Bound::none(),
             sql: Bound::none(),
             blobstore: Bound::none(),
+            redis: Bound::none(),
             secrets: Secrets::none(),
             volumes: Volumes::new(PathBuf::new()),
             tls: Arc::default(),
@@ -56,31 +59,23 @@ impl Backends {
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Vec<BackendError>> {
         let tls = Arc::<Tls>::default();
-        let (mut stores, mut databases, mut blobs) =
-            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut stores, mut databases, mut blobs, mut servers) =
+            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut errors = Vec::new();
         for (name, backend) in &operator.backends {
-            let data = data.as_deref();
-            let mut error =
-                |fault| errors.push(BackendError { what: "backend", name: name.clone(), fault });
-            if let Some(keyvalue) = &backend.keyvalue {
-                match keyvalue::bind(name, keyvalue, data, &tls, environment) {
-                    Ok(store) => drop(stores.insert(name.clone(), store)),
-                    Err(fault) => error(fault),
-                }
-            }
-            if let Some(sql) = &backend.sql {
-                match sql::bind(name, sql, data, &tls, environment) {
-                    Ok(database) => drop(databases.insert(name.clone(), database)),
-                    Err(fault) => error(fault),
-                }
-            }
-            if let Some(blobstore) = &backend.blobstore {
-                match blobstore::bind(name, blobstore, data, &tls, environment) {
-                    Ok(store) => drop(blobs.insert(name.clone(), store)),
-                    Err(fault) => error(fault),
-                }
-            }
+            let (data, tls) = (data.as_deref(), &tls);
+            let keyvalue = backend.keyvalue.as_ref();
+            let made = keyvalue.map(|it| keyvalue::bind(name, it, data, tls, environment));
+            keep(&mut stores, name, made, &mut errors);
+            let sql = backend.sql.as_ref();
+            let made = sql.map(|it| sql::bind(name, it, data, tls, environment));
+            keep(&mut databases, name, made, &mut errors);
+            let blobstore = backend.blobstore.as_ref();
+            let made = blobstore.map(|it| blobstore::bind(name, it, data, tls, environment));
+            keep(&mut blobs, name, made, &mut errors);
+            let redis = backend.redis.as_ref();
+            let made = redis.map(|url| redis::bind(name, url, tls, environment));
+            keep(&mut servers, name, made, &mut errors);
         }
         let mut secrets = Secrets::none();
         for (name, secret) in &operator.secrets {
@@ -104,10 +99,27 @@ impl Backends {
             keyvalue: Bound { by_name: Mutex::new(stores), embedded: keyvalue },
             sql: Bound { by_name: Mutex::new(databases), embedded: sql },
             blobstore: Bound { by_name: Mutex::new(blobs), embedded: blobstore },
+            redis: Bound { by_name: Mutex::new(servers), embedded: None },
             secrets,
             volumes: Volumes::new(root),
             tls,
         })
+    }
+}
+
+/// Keeps what was made for a backend; what is wrong with it goes to `errors`.
+fn keep<T: ?Sized>(
+    kept: &mut BTreeMap<Name, Arc<T>>,
+    name: &Name,
+    made: Option<Result<Arc<T>, BindFault>>,
+    errors: &mut Vec<BackendError>,
+) {
+    match made {
+        Some(Ok(made)) => drop(kept.insert(name.clone(), made)),
+        Some(Err(fault)) => {
+            errors.push(BackendError { what: "backend", name: name.clone(), fault });
+        }
+        None => {}
     }
 }
 

@@ -11,7 +11,7 @@ struct Package {
 }
 
 /// What [`link`](crate::link) adds.
-static SERVED: [Package; 26] = [
+static SERVED: [Package; 29] = [
     package("wasi:io", V0_2, &["error", "poll", "streams"]),
     package(
         "wasi:cli",
@@ -76,6 +76,9 @@ static SERVED: [Package; 26] = [
     package("spin:sqlite", "3.1.0", &["sqlite"]),
     package("spin:postgres", "4.2.0", &["postgres"]),
     package("spin:mysql", "3.0.0", &["mysql"]),
+    package("spin:redis", "3.0.0", &["redis"]),
+    package("spin:key-value", "3.0.0", &["key-value"]),
+    package("spin:variables", "3.0.0", &["variables"]),
     package("wasi:logging", "0.1.0-draft", &["logging"]),
     package("wasi:tls", "0.2.0-draft", &["types"]),
     package("wasi:tls", "0.3.0-draft", &["client", "types"]),

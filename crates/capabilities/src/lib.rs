@@ -20,6 +20,7 @@ mod interfaces;
 mod keyvalue;
 mod logging;
 mod reading;
+mod redis;
 mod sockets;
 mod sql;
 mod stdio;
@@ -68,6 +69,7 @@ pub struct Granted {
     files: files::Granted,
     tls: tls::Granted,
     blobstore: blobstore::Granted,
+    redis: redis::Granted,
     config: config::Granted,
 }
 
@@ -121,6 +123,8 @@ impl Capabilities {
         keep(&mut granted.sql, sql, &mut faults);
         let blobstore = Labels::grant(name, &grants.blobstore, &backends.blobstore);
         keep(&mut granted.blobstore, blobstore, &mut faults);
+        let redis = Labels::grant(name, &grants.redis, &backends.redis);
+        keep(&mut granted.redis, redis, &mut faults);
         let files = files::grant(name, &grants.files, &backends.volumes);
         keep(&mut granted.files, files, &mut faults);
         let config = config::grant(&grants.config, &grants.secrets, &backends.secrets);
@@ -140,6 +144,7 @@ impl Capabilities {
             keyvalue: Labels::none(name),
             sql: Labels::none(name),
             blobstore: Labels::none(name),
+            redis: Labels::none(name),
             files: files::nothing(),
             config: config::nothing(),
             tls,
@@ -184,6 +189,7 @@ impl Capabilities {
             keyvalue: granted.keyvalue.clone(),
             sql: granted.sql.clone(),
             blobstore: granted.blobstore.clone(),
+            redis: granted.redis.clone(),
             files: files::open(&granted.files),
             tls: tls::open(&granted.tls),
             config: config::open(&granted.config),
@@ -225,6 +231,7 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     sql::link(linker)?;
     tls::link(linker)?;
     blobstore::link(linker)?;
+    redis::link(linker)?;
     config::link(linker)?;
     logging::link(linker)
 }
@@ -241,6 +248,7 @@ pub struct State {
     files: files::Opened,
     tls: tls::Opened,
     blobstore: blobstore::Granted,
+    redis: redis::Granted,
     config: config::Granted,
     log: logging::Log,
     budget: Budget,

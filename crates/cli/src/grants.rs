@@ -67,6 +67,11 @@ pub(crate) fn lines(grants: &Grants) -> Vec<String> {
     lines.extend(
         grants.blobstore.iter().map(|(label, name)| format!("open the container {label}: {name}")),
     );
+    lines.extend(
+        grants.redis.iter().map(|(label, name)| {
+            format!("open the Redis server {}: {name}", without_password(label))
+        }),
+    );
     let keys: Vec<_> = grants.config.keys().map(String::as_str).collect();
     if !keys.is_empty() {
         lines.push(format!("read the configuration {}", keys.join(", ")));

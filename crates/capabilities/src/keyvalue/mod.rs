@@ -1,4 +1,4 @@
-//! Key-value stores: `wasi:keyvalue`, in both drafts that guests are built with.
+//! Key-value stores: `wasi:keyvalue`, in both drafts that guests are built with, and Spin's interface.
 
 mod draft;
 mod draft2;
@@ -6,6 +6,7 @@ mod embedded;
 mod memory;
 mod redis;
 mod serve;
+mod spin;
 mod store;
 
 use std::{path::Path, sync::Arc};
@@ -19,7 +20,6 @@ use crate::{
     tls::Tls,
 };
 
-pub(crate) use redis::RedisUrlError;
 pub(crate) use store::Store;
 
 /// The store that `backend` says, which is opened when it is first used.
@@ -50,5 +50,6 @@ pub(crate) type Granted = Labels<dyn Store>;
 
 pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     draft::link(linker)?;
-    draft2::link(linker)
+    draft2::link(linker)?;
+    spin::link(linker)
 }

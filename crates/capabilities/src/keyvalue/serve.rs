@@ -1,5 +1,5 @@
-//! What both drafts of `wasi:keyvalue` do for a guest: open what is granted, keep to the limits,
-//! call the store.
+//! What the drafts of `wasi:keyvalue` and Spin's interface do for a guest: open what is granted, keep to
+//! the limits, call the store.
 
 use std::sync::Arc;
 

@@ -41,6 +41,8 @@ pub struct Grants {
     pub ca: Option<PathBuf>,
     /// The containers of objects that it can open, in the same way.
     pub blobstore: BTreeMap<String, Name>,
+    /// The Redis servers that it can open, in the same way.
+    pub redis: BTreeMap<String, Name>,
     /// What it reads as configuration, by key.
     pub config: BTreeMap<String, String>,
     /// The secrets of the operator that it reads as configuration, each by its name.

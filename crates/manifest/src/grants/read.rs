@@ -37,6 +37,9 @@ pub(crate) fn read(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Grants {
     let blobstore = table
         .get("blobstore")
         .map(|value| read_labels(value, r#"grants.blobstore = { images = "default" }"#, faults));
+    let redis = table
+        .get("redis")
+        .map(|value| read_labels(value, r#"grants.redis = { "redis://cache" = "cache" }"#, faults));
     let config = table.get("config").map(|value| read_config(value, faults)).unwrap_or_default();
     let secrets =
         table.get("secrets").map(|value| read_secrets(value, &config, faults)).unwrap_or_default();
@@ -52,6 +55,7 @@ pub(crate) fn read(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Grants {
         keyvalue: keyvalue.unwrap_or_default(),
         sql: sql.unwrap_or_default(),
         blobstore: blobstore.unwrap_or_default(),
+        redis: redis.unwrap_or_default(),
     }
 }
 
@@ -257,6 +261,7 @@ mod tests {
              grants.sql = { orders = \"main\" }\n\
              grants.files = { \"/site\" = \"public\", \"/\" = { folder = \"data\", write = true } }\n\
              grants.blobstore = { images = \"files\" }\n\
+             grants.redis = { \"redis://cache\" = \"cache\" }\n\
              grants.config = { greeting = \"hello\" }\n\
              grants.secrets = [\"jwt-key\"]",
         )
@@ -268,6 +273,7 @@ mod tests {
         assert_eq!(grants.files["/site"], Folder { host: "public".into(), quota: None });
         assert_eq!(grants.files["/"].quota, Some(Folder::DEFAULT_QUOTA));
         assert_eq!(grants.blobstore["images"].as_str(), "files");
+        assert_eq!(grants.redis["redis://cache"].as_str(), "cache");
         assert_eq!(grants.config["greeting"], "hello");
         assert!(grants.secrets.contains("jwt-key"));
     }
