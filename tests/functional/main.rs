@@ -20,6 +20,7 @@ mod outbound;
 mod run;
 mod settings;
 mod sockets;
+mod spin;
 mod sql;
 mod streaming;
 mod tls;

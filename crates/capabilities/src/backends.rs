@@ -16,7 +16,8 @@ use crate::{
     config::Secrets,
     egress::{Egress, NameServerError},
     files::Volumes,
-    keyvalue::{self, RedisUrlError, Store},
+    keyvalue::{self, Store},
+    redis::{self, RedisUrlError},
     sql::{self, Database, MysqlUrlError, PostgresUrlError},
     tls::{Tls, UnknownAuthority},
 };
@@ -26,6 +27,7 @@ pub struct Backends {
     pub(crate) keyvalue: Bound<dyn Store>,
     pub(crate) sql: Bound<dyn Database>,
     pub(crate) blobstore: Bound<blobstore::Store>,
+    pub(crate) redis: Bound<redis::Server>,
     pub(crate) secrets: Secrets,
     pub(crate) volumes: Volumes,
     /// What guests may reach.
@@ -41,6 +43,7 @@ impl Backends {
             keyvalue: Bound::none(),
             sql: Bound::none(),
             blobstore: Bound::none(),
+            redis: Bound::none(),
             secrets: Secrets::new(None),
             volumes: Volumes::new(PathBuf::new()),
             egress: Arc::default(),
@@ -63,12 +66,12 @@ impl Backends {
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Vec<BackendError>> {
         let tls = Arc::<Tls>::default();
-        let (mut stores, mut databases, mut blobs) =
-            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut stores, mut databases, mut blobs, mut servers) =
+            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut errors = Vec::new();
         for (name, backend) in &operator.backends {
             let data = data.as_deref();
-            let Backend { keyvalue, sql, blobstore, ca } = backend;
+            let Backend { keyvalue, sql, blobstore, redis, ca } = backend;
             let Some((_, tls)) = bound(name, Some(trusting(ca.as_deref(), &tls)), &mut errors)
             else {
                 continue;
@@ -81,6 +84,8 @@ impl Backends {
             let blob =
                 blobstore.as_ref().map(|it| blobstore::bind(name, it, data, &tls, environment));
             blobs.extend(bound(name, blob, &mut errors));
+            let server = redis.as_ref().map(|url| redis::bind(name, url, &tls, environment));
+            servers.extend(bound(name, server, &mut errors));
         }
         let egress = Egress::new(&operator.egress).map_err(|fault| {
             let name = "dns".to_owned();
@@ -105,6 +110,7 @@ impl Backends {
             keyvalue: Bound { by_name: Mutex::new(stores), embedded: keyvalue },
             sql: Bound { by_name: Mutex::new(databases), embedded: sql },
             blobstore: Bound { by_name: Mutex::new(blobs), embedded: blobstore },
+            redis: Bound { by_name: Mutex::new(servers), embedded: None },
             secrets,
             volumes: Volumes::new(root),
             egress: Arc::new(egress),
@@ -222,6 +228,7 @@ impl<T: ?Sized> Labels<T> {
         let Labelled { audit, by_label } = &*self.0;
         let found = by_label.get(label);
         if found.is_none() {
+            let label = shown(label);
             audit.deny(
                 key,
                 format_args!("{key} {label}"),
@@ -230,6 +237,13 @@ impl<T: ?Sized> Labels<T> {
         }
         found
     }
+}
+
+/// A guest's label as a key of a manifest, but for a password in it.
+fn shown(label: &str) -> String {
+    let label = dhow_manifest::without_password(label);
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if !label.is_empty() && label.bytes().all(is_bare) { label } else { format!("{label:?}") }
 }
 
 /// A backend or a secret of the operator's that can't be bound.
@@ -292,6 +306,13 @@ pub(crate) fn expand(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_are_shown_as_keys() {
+        assert_eq!(shown("a-b_1"), "a-b_1");
+        assert_eq!(shown("mysql://u:hush@h/d"), "\"mysql://u:…@h/d\"");
+        assert_eq!(shown("a\u{1b}[2K"), "\"a\\u{1b}[2K\"");
+    }
 
     #[test]
     fn references_are_replaced() {

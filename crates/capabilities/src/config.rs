@@ -1,4 +1,4 @@
-//! Configuration and secrets: `wasi:config/store`.
+//! Configuration and secrets: `wasi:config/store`, and Spin's variables.
 //!
 //! Values that stand in the manifest, and secrets, which the manifest only names: the operator holds
 //! them, or the user has set them.
@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt, fs, path::PathBuf, sync::Arc};
 
 use dhow_manifest::{Name, Secret};
 use thiserror::Error;
-use wasmtime::component::{HasData, Linker};
+use wasmtime::component::{Accessor, HasData, Linker};
 
 use crate::{
     SecretFolder, State,
@@ -22,7 +22,16 @@ mod bindings {
     });
 }
 
+mod spin_bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit/spin-variables",
+        world: "imports",
+        imports: { default: async | trappable },
+    });
+}
+
 use bindings::wasi::config::store;
+use spin_bindings::spin::variables::variables;
 
 /// The operator's secrets, and those that the user has set. What is in a file is read there each
 /// time, so that it can be replaced without a restart.
@@ -104,7 +113,8 @@ pub(crate) fn nothing() -> Granted {
 }
 
 pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    store::add_to_linker::<State, Config>(linker, |state| &mut state.config)
+    store::add_to_linker::<State, Config>(linker, |state| &mut state.config)?;
+    variables::add_to_linker::<State, Config>(linker, |state| &mut state.config)
 }
 
 pub(crate) fn open(granted: &Granted) -> Granted {
@@ -152,5 +162,36 @@ impl store::Host for &mut Granted {
 
     fn get_all(&mut self) -> wasmtime::Result<Result<Vec<(String, String)>, store::Error>> {
         Ok(self.0.iter().map(|(key, value)| Ok((key.clone(), value.read()?))).collect())
+    }
+}
+
+impl Granted {
+    /// A variable of Spin's. Names of secrets have dashes, and those of variables can't.
+    fn variable(&self, name: String) -> Result<String, variables::Error> {
+        let found = self.0.get(&name).or_else(|| self.0.get(&name.replace('_', "-")));
+        if let Some(value) = found {
+            return value.read().map_err(|error| match error {
+                store::Error::Io(why) | store::Error::Upstream(why) => {
+                    variables::Error::Provider(why)
+                }
+            });
+        }
+        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(is_name) {
+            return Err(variables::Error::Undefined(name));
+        }
+        let why = "a name has lower-case letters, digits and underscores";
+        Err(variables::Error::InvalidName(format!("`{}`: {why}", name.escape_debug())))
+    }
+}
+
+impl variables::Host for &mut Granted {}
+
+impl<T: Send> variables::HostWithStore<T> for Config {
+    async fn get(
+        accessor: &Accessor<T, Self>,
+        name: String,
+    ) -> wasmtime::Result<Result<String, variables::Error>> {
+        Ok(accessor.with(|mut store| store.get().variable(name)))
     }
 }

@@ -65,7 +65,7 @@ struct Use {
     line: Option<&'static str>,
 }
 
-fn uses(grants: &Grants) -> [Use; 8] {
+fn uses(grants: &Grants) -> [Use; 9] {
     let used = |is_granted, grant, imports, line| Use { is_granted, grant, imports, line };
     let has_config = !grants.config.is_empty() || !grants.secrets.is_empty();
     [
@@ -74,13 +74,13 @@ fn uses(grants: &Grants) -> [Use; 8] {
         used(
             !grants.keyvalue.is_empty(),
             "grants.keyvalue",
-            &["wasi:keyvalue/", "dhow:keyvalue/"],
+            &["wasi:keyvalue/", "dhow:keyvalue/", "spin:key-value/"],
             Some(r#"grants.keyvalue = { default = "default" }"#),
         ),
         used(
             !grants.sql.is_empty(),
             "grants.sql",
-            &["dhow:sql/"],
+            &["dhow:sql/", "spin:sqlite/", "spin:postgres/", "spin:mysql/", "wasi:sql/"],
             Some(r#"grants.sql = { default = "default" }"#),
         ),
         used(
@@ -89,13 +89,20 @@ fn uses(grants: &Grants) -> [Use; 8] {
             &["dhow:blobstore/", "wasi:blobstore/"],
             Some(r#"grants.blobstore = { default = "default" }"#),
         ),
+        used(
+            !grants.redis.is_empty(),
+            "grants.redis",
+            &["spin:redis/"],
+            Some(r#"grants.redis = { "redis://localhost" = "cache" }"#),
+        ),
         used(!grants.files.is_empty(), "grants.files", &["wasi:filesystem/"], None),
         used(grants.ca.is_some(), "grants.ca", TRUSTING, None),
-        used(has_config, "grants.config or grants.secrets", &["wasi:config/"], None),
+        used(has_config, "grants.config or grants.secrets", CONFIGURED, None),
     ]
 }
 
 const CLIENTS: &[&str] = &["wasi:http/client", "wasi:http/outgoing-handler"];
+const CONFIGURED: &[&str] = &["wasi:config/", "spin:variables/"];
 const TRUSTING: &[&str] = &["wasi:tls/", "wasi:http/client", "wasi:http/outgoing-handler"];
 
 /// Grants that nothing is done with, and imports that would need one.

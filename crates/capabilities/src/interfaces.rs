@@ -11,7 +11,7 @@ struct Package {
 }
 
 /// What [`link`](crate::link) adds.
-static SERVED: [Package; 23] = [
+static SERVED: [Package; 30] = [
     package("wasi:io", V0_2, &["error", "poll", "streams"]),
     package(
         "wasi:cli",
@@ -73,6 +73,13 @@ static SERVED: [Package; 23] = [
     package("dhow:blobstore", "0.1.0", &["store", "types"]),
     package("wasi:blobstore", "0.2.0-draft", &["blobstore", "container", "types"]),
     package("wasi:config", "0.2.0-rc.1", &["store"]),
+    package("wasi:sql", "0.2.0-draft", &["readwrite", "types"]),
+    package("spin:sqlite", "3.1.0", &["sqlite"]),
+    package("spin:postgres", "4.2.0", &["postgres"]),
+    package("spin:mysql", "3.0.0", &["mysql"]),
+    package("spin:redis", "3.0.0", &["redis"]),
+    package("spin:key-value", "3.0.0", &["key-value"]),
+    package("spin:variables", "3.0.0", &["variables"]),
     package("wasi:logging", "0.1.0-draft", &["logging"]),
     package("wasi:tls", "0.2.0-draft", &["types"]),
     package("wasi:tls", "0.3.0-draft", &["client", "types"]),

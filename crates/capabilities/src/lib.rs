@@ -20,6 +20,8 @@ mod http_client;
 mod interfaces;
 mod keyvalue;
 mod logging;
+mod reading;
+mod redis;
 mod secrets;
 mod sockets;
 mod sql;
@@ -76,6 +78,7 @@ pub struct Granted {
     files: files::Granted,
     tls: tls::Granted,
     blobstore: blobstore::Granted,
+    redis: redis::Granted,
     config: config::Granted,
 }
 
@@ -142,6 +145,8 @@ impl Capabilities {
         keep(&mut granted.sql, sql, &mut faults);
         let blobstore = Labels::grant(audit, &grants.blobstore, &backends.blobstore);
         keep(&mut granted.blobstore, blobstore, &mut faults);
+        let redis = Labels::grant(audit, &grants.redis, &backends.redis);
+        keep(&mut granted.redis, redis, &mut faults);
         let files = files::grant(audit, &grants.files, &backends.volumes);
         keep(&mut granted.files, files, &mut faults);
         let config = config::grant(&grants.config, &grants.secrets, &backends.secrets);
@@ -162,6 +167,7 @@ impl Capabilities {
             keyvalue: Labels::none(audit),
             sql: Labels::none(audit),
             blobstore: Labels::none(audit),
+            redis: Labels::none(audit),
             files: files::nothing(),
             config: config::nothing(),
             tls,
@@ -207,6 +213,7 @@ impl Capabilities {
             keyvalue: keyvalue::open(&granted.keyvalue),
             sql: granted.sql.clone(),
             blobstore: granted.blobstore.clone(),
+            redis: granted.redis.clone(),
             files: files::open(&granted.files),
             tls: tls::open(&granted.tls),
             config: config::open(&granted.config),
@@ -256,6 +263,7 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     sql::link(linker)?;
     tls::link(linker)?;
     blobstore::link(linker)?;
+    redis::link(linker)?;
     config::link(linker)?;
     logging::link(linker)
 }
@@ -272,6 +280,7 @@ pub struct State {
     files: files::Opened,
     tls: tls::Opened,
     blobstore: blobstore::Granted,
+    redis: redis::Granted,
     config: config::Granted,
     log: logging::Log,
     budget: Budget,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
-use dhow_manifest::{Grants, Name, Sockets};
+use dhow_manifest::{Grants, Name, Sockets, without_password};
 use serde::Serialize;
 
 use crate::{app::LocalApp, args::Format, error::CliError, output};
@@ -51,7 +51,10 @@ pub(crate) fn lines(grants: &Grants) -> Vec<String> {
         grants.keyvalue.iter().map(|(label, name)| format!("open the store {label}: {name}")),
     );
     lines.extend(
-        grants.sql.iter().map(|(label, name)| format!("open the database {label}: {name}")),
+        grants
+            .sql
+            .iter()
+            .map(|(label, name)| format!("open the database {}: {name}", without_password(label))),
     );
     lines.extend(grants.files.iter().map(|(guest, folder)| {
         let (verb, quota) = match folder.quota {
@@ -63,6 +66,11 @@ pub(crate) fn lines(grants: &Grants) -> Vec<String> {
     lines.extend(grants.ca.iter().map(|ca| format!("trust the authorities in {}", ca.display())));
     lines.extend(
         grants.blobstore.iter().map(|(label, name)| format!("open the container {label}: {name}")),
+    );
+    lines.extend(
+        grants.redis.iter().map(|(label, name)| {
+            format!("open the Redis server {}: {name}", without_password(label))
+        }),
     );
     let keys: Vec<_> = grants.config.keys().map(String::as_str).collect();
     if !keys.is_empty() {

@@ -20,7 +20,7 @@ pub use app::{App, Build, Component};
 pub use fault::{Fault, Faults, Position};
 pub use grants::{
     Endpoint, EndpointError, Environment, Folder, Grants, HostError, HostPattern, Origin,
-    OriginError, Peer, Scheme, Sockets,
+    OriginError, Peer, Scheme, Sockets, without_password,
 };
 pub use instances::{Instances, Reuse};
 pub use limits::{Limits, LimitsError, MemorySize};

@@ -1,5 +1,5 @@
 //! Key-value stores: `dhow:keyvalue`, our own interface, which is asynchronous and has times to live
-//! and conditions, and `wasi:keyvalue` in both drafts that guests are built with.
+//! and conditions; `wasi:keyvalue` in both drafts that guests are built with; and Spin's.
 
 mod draft;
 mod draft2;
@@ -9,6 +9,7 @@ mod memory;
 mod own;
 mod redis;
 mod serve;
+mod spin;
 mod store;
 mod tables;
 
@@ -23,7 +24,6 @@ use crate::{
     tls::Tls,
 };
 
-pub(crate) use redis::RedisUrlError;
 pub(crate) use serve::{Opened, open};
 pub(crate) use store::Store;
 
@@ -56,5 +56,6 @@ pub(crate) type Granted = Labels<dyn Store>;
 pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     own::link(linker)?;
     draft::link(linker)?;
-    draft2::link(linker)
+    draft2::link(linker)?;
+    spin::link(linker)
 }

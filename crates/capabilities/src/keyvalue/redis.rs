@@ -1,34 +1,19 @@
 //! A store in Redis or Valkey. Keys and values are as the guest gives them, so that others can
 //! read what it writes.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use redis::{
-    AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue,
-    RedisError, Script, ServerErrorKind, aio::MultiplexedConnection,
-};
-use thiserror::Error;
-use tokio::{sync::Mutex, time::timeout};
+use redis::{Cmd, FromRedisValue, RedisError, Script};
 
 use super::{
     expiry::Ttl,
     store::{Condition, KEYS_AT_A_TIME, Keys, MAX_VALUES, Store, StoreError, version_of},
 };
 use crate::{
-    egress::{self, BackendStream},
+    redis::{Client, Failure, RedisUrlError, Using},
     tls::Tls,
 };
-
-/// The server may take so long to be reached, and to answer.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Changes a key if it has the value that is expected: to the second value, for so many milliseconds
 /// where a third follows; without one, it is removed.
@@ -40,35 +25,9 @@ const SWAP: &str = "
     return 1";
 
 pub(crate) struct Redis {
-    /// What the operator calls it: addresses and passwords stay out of the log.
-    name: String,
-    server: ConnectionInfo,
-    tls: Option<Arc<Tls>>,
-    connection: Mutex<Option<Connection>>,
-    /// How many connections there were.
-    made: AtomicU64,
+    client: Client,
     swap: Script,
 }
-
-/// One connection, shared by all requests: each goes out as it comes (pipelining).
-struct Connection {
-    using: Using,
-    /// Moves bytes between the requests and the socket.
-    driver: tokio::task::JoinSet<()>,
-}
-
-/// What a request needs of a connection.
-#[derive(Clone)]
-struct Using {
-    requests: MultiplexedConnection,
-    /// Which it is of those that there were.
-    number: u64,
-}
-
-/// A text that is no address of a server.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("write redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], or rediss:// for TLS")]
-pub(crate) struct RedisUrlError;
 
 impl Redis {
     /// The server at `url`, connected to at the first request.
@@ -76,106 +35,35 @@ impl Redis {
     /// # Errors
     /// When that is no such URL.
     pub(crate) fn new(name: &str, url: &str, tls: &Arc<Tls>) -> Result<Self, RedisUrlError> {
-        let (url, tls) = match url.strip_prefix("rediss://") {
-            Some(rest) => (format!("redis://{rest}"), Some(tls.clone())),
-            None => (url.to_owned(), None),
-        };
-        let server: ConnectionInfo =
-            redis::IntoConnectionInfo::into_connection_info(url).map_err(|_| RedisUrlError)?;
-        Ok(Self {
-            name: name.to_owned(),
-            server,
-            tls,
-            connection: Mutex::new(None),
-            made: AtomicU64::new(0),
-            swap: Script::new(SWAP),
-        })
-    }
-
-    /// The connection, made anew where there is none or it has broken.
-    async fn connection(&self) -> Result<Using, StoreError> {
-        let mut connection = self.connection.lock().await;
-        if let Some(Connection { using, driver }) = &mut *connection
-            && driver.try_join_next().is_none()
-        {
-            return Ok(using.clone());
-        }
-        *connection = None;
-        let connected = timeout(CONNECT_TIMEOUT, self.connect()).await;
-        match connected {
-            Ok(Ok(made)) => Ok(connection.insert(made).using.clone()),
-            Ok(Err(ConnectError::Redis(error))) => Err(self.failure(&error)),
-            Ok(Err(ConnectError::Io(error))) => Err(self.unreachable(&error)),
-            Err(_) => Err(self.unreachable(&"it does not answer")),
-        }
-    }
-
-    async fn connect(&self) -> Result<Connection, ConnectError> {
-        let ConnectionAddr::Tcp(host, port) = self.server.addr() else {
-            return Err(ConnectError::Io(std::io::ErrorKind::Unsupported.into()));
-        };
-        let stream: Box<dyn BackendStream> =
-            egress::connect_backend(host, *port, self.tls.as_deref()).await?;
-        let config = AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_TIMEOUT));
-        let settings = self.server.redis_settings();
-        let (requests, work) =
-            MultiplexedConnection::new_with_config(settings, stream, config).await?;
-        let mut driver = tokio::task::JoinSet::new();
-        driver.spawn(work);
-        let number = self.made.fetch_add(1, Relaxed);
-        Ok(Connection { using: Using { requests, number }, driver })
+        let client = Client::new(name, "the key-value store", url, tls)?;
+        Ok(Self { client, swap: Script::new(SWAP) })
     }
 
     async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
-        let Using { mut requests, number } = self.connection().await?;
-        self.answer(number, command.query_async(&mut requests).await).await
+        self.client.run(command).await.map_err(failed)
     }
 
-    /// What the guest gets. The connection of that number is not used again where it does not answer.
-    async fn answer<T>(&self, number: u64, result: Result<T, RedisError>) -> Result<T, StoreError> {
-        match result {
-            Ok(value) => Ok(value),
-            Err(error) => {
-                if error.is_io_error() {
-                    let mut connection = self.connection.lock().await;
-                    connection.take_if(|connection| connection.using.number == number);
-                }
-                Err(self.failure(&error))
-            }
-        }
+    async fn using(&self) -> Result<Using, StoreError> {
+        self.client.connection().await.map_err(failed)
     }
 
-    fn failure(&self, error: &RedisError) -> StoreError {
-        match error.kind() {
-            ErrorKind::Server(ServerErrorKind::ResponseError) => {
-                match error.detail().unwrap_or_default() {
-                    detail if detail.contains("not an integer") => StoreError::NotANumber,
-                    detail if detail.contains("overflow") => StoreError::Overflow,
-                    detail => StoreError::Failed(detail.to_owned()),
-                }
-            }
-            ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::AuthenticationFailed => {
-                // The server's own, as far as the client passes them on.
-                let words = error.to_string();
-                tracing::warn!(backend = self.name, "the key-value store refuses: {words}");
-                StoreError::Failed(words)
-            }
-            _ => self.unreachable(error),
-        }
-    }
-
-    fn unreachable(&self, error: &dyn std::fmt::Display) -> StoreError {
-        tracing::warn!(backend = self.name, "the key-value store can't be reached: {error}");
-        StoreError::Unreachable
+    async fn answer<T>(
+        &self,
+        using: &Using,
+        result: Result<T, RedisError>,
+    ) -> Result<T, StoreError> {
+        self.client.answer(using, result).await.map_err(failed)
     }
 }
 
-#[derive(Debug, Error)]
-enum ConnectError {
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-    #[error(transparent)]
-    Redis(#[from] RedisError),
+/// What the guest gets.
+fn failed(failure: Failure) -> StoreError {
+    match failure {
+        Failure::Unreachable => StoreError::Unreachable,
+        Failure::Said { words, .. } if words.contains("not an integer") => StoreError::NotANumber,
+        Failure::Said { words, .. } if words.contains("overflow") => StoreError::Overflow,
+        Failure::Said { words, .. } => StoreError::Failed(words),
+    }
 }
 
 #[async_trait]
@@ -187,9 +75,9 @@ impl Store for Redis {
             for key in &keys {
                 lengths.cmd("STRLEN").arg(key);
             }
-            let mut connection = self.connection().await?;
-            let lengths = lengths.query_async(&mut connection.requests).await;
-            let lengths: Vec<usize> = self.answer(connection.number, lengths).await?;
+            let mut using = self.using().await?;
+            let lengths = lengths.query_async(&mut using.requests).await;
+            let lengths: Vec<usize> = self.answer(&using, lengths).await?;
             if lengths.iter().sum::<usize>() > MAX_VALUES {
                 return Err(StoreError::TooMuch);
             }
@@ -292,7 +180,7 @@ impl Redis {
         found: Vec<u8>,
         value: Option<(Vec<u8>, Option<Ttl>)>,
     ) -> Result<bool, StoreError> {
-        let Using { mut requests, number } = self.connection().await?;
+        let mut using = self.using().await?;
         let mut invocation = self.swap.key(key);
         invocation.arg(found);
         if let Some((value, ttl)) = value {
@@ -301,7 +189,8 @@ impl Redis {
                 invocation.arg(ttl.millis());
             }
         }
-        self.answer(number, invocation.invoke_async(&mut requests).await).await
+        let changed = invocation.invoke_async(&mut using.requests).await;
+        self.answer(&using, changed).await
     }
 }
 

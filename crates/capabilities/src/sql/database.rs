@@ -1,11 +1,11 @@
 //! What every kind of database does.
 
 use async_trait::async_trait;
-use futures_util::stream::BoxStream;
 
 pub(super) use super::bindings::dhow::sql::types::{
     Column, DatabaseError, Date, Error, Instant, ParameterCount, Time, Timestamp, Value,
 };
+use crate::reading::Batches;
 
 /// One row's values, in the order of the columns.
 pub(super) type Row = Vec<Value>;
@@ -28,6 +28,10 @@ pub(crate) trait Session: Send {
 
     /// Begins a transaction, or ends it.
     async fn control(&mut self, control: Control) -> Result<(), Error>;
+
+    /// From now on rows have what that database keeps, for guests that are made for it. Others go on
+    /// as before.
+    fn give_native(&mut self, _: Native) {}
 }
 
 /// What happens to a transaction.
@@ -38,11 +42,21 @@ pub(crate) enum Control {
     Rollback,
 }
 
+/// A database whose own values are more than [`Value`] says of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Native {
+    /// What is stored, whatever its column was declared as.
+    Sqlite,
+    /// Intervals and ranges as text, arrays of decimals as texts, and of what else there is the
+    /// bytes that the server sends.
+    Postgres,
+}
+
 /// The answer to a query.
 pub(crate) struct Query {
     pub(super) columns: Vec<Column>,
-    /// Rows as they are read, one or several at a time; after an error there are no more.
-    pub(super) rows: BoxStream<'static, Result<Vec<Row>, Error>>,
+    /// Rows as they are read.
+    pub(super) rows: Batches<Row, Error>,
 }
 
 /// What is wrong with a statement, in our own words.
@@ -54,6 +68,24 @@ pub(super) fn wrong(message: &str) -> Error {
 pub(super) fn parameter_count(given: usize, expected: usize) -> Error {
     let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
     Error::ParameterCount(ParameterCount { given: number(given), expected: number(expected) })
+}
+
+/// An error in words, for interfaces that have no more.
+pub(super) fn words(error: Error) -> String {
+    match error {
+        Error::AccessDenied => "no database of that name is granted".to_owned(),
+        Error::Unreachable => "the database can't be reached".to_owned(),
+        Error::Statement(said) | Error::Constraint(said) | Error::Conflict(said) => {
+            match said.code.is_empty() {
+                true => said.message,
+                false => format!("{} ({})", said.message, said.code),
+            }
+        }
+        Error::ParameterCount(ParameterCount { given, expected }) => {
+            format!("the statement takes {expected} parameters, and was given {given}")
+        }
+        Error::ParameterType(why) | Error::ColumnType(why) | Error::Other(why) => why,
+    }
 }
 
 /// As many rows are given at a time, or fewer of more bytes than this.

@@ -1,31 +1,39 @@
 //! SQL databases: `dhow:sql`, our own interface, since none of WASI has types, transactions or
-//! streams.
+//! streams; and, over the same databases, the draft of `wasi:sql` and what Spin's guests import.
 
 mod database;
 mod endings;
+mod held;
 mod mysql;
 mod mysql_value;
 mod placeholders;
 mod plain;
 mod postgres;
 mod postgres_value;
+mod questions;
 mod serve;
+mod spin_mysql;
+mod spin_postgres;
+mod spin_postgres_value;
+mod spin_sqlite;
 mod sqlite;
 mod sqlite_value;
 mod text;
+mod wasi_sql;
 
 use std::{path::Path, sync::Arc};
 
 use dhow_manifest::{Name, SqlBackend};
+use wasmtime::component::Linker;
 
 use crate::{
+    State,
     backends::{self, BindFault, Labels},
     tls::Tls,
 };
 pub(crate) use database::Database;
 pub(crate) use mysql::MysqlUrlError;
 pub(crate) use postgres::PostgresUrlError;
-pub(crate) use serve::link;
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -67,3 +75,11 @@ pub(crate) fn embedded(name: &Name, data: &Path) -> Arc<dyn Database> {
 
 /// The databases that one component can open.
 pub(crate) type Granted = Labels<dyn Database>;
+
+pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    serve::link(linker)?;
+    spin_sqlite::link(linker)?;
+    spin_postgres::link(linker)?;
+    spin_mysql::link(linker)?;
+    wasi_sql::link(linker)
+}

@@ -53,14 +53,14 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn step(&mut self, next: char) -> Result<(), Error> {
         match next {
-            '\'' | '"' | '`' => self.quoted(next),
-            '#' => self.line(),
-            '-' if self.is_line_comment() => {
+            '\'' | '"' | '`' => self.take(quoted(self.rest, next, next != '`')),
+            '#' => self.take(line(self.rest)),
+            '-' if is_line_comment(self.rest) => {
                 self.take(2);
                 if !self.rest.starts_with(' ') {
                     self.text.push(' ');
                 }
-                self.line();
+                self.take(line(self.rest));
             }
             '/' if self.rest.starts_with("/*") => self.comment()?,
             '*' if self.is_in_comment && self.rest.starts_with("*/") => {
@@ -92,27 +92,6 @@ impl Reader<'_> {
         let (taken, rest) = self.rest.split_at_checked(length).unwrap_or((self.rest, ""));
         self.text.push_str(taken);
         self.rest = rest;
-    }
-
-    /// To the next `quote`; one that is doubled ends one and begins the next.
-    fn quoted(&mut self, quote: char) {
-        let mut is_escaped = false;
-        let end = self.rest.char_indices().skip(1).find(|(_, c)| {
-            let is_end = *c == quote && !is_escaped;
-            is_escaped = *c == '\\' && !is_escaped && quote != '`';
-            is_end
-        });
-        self.take(end.map_or(self.rest.len(), |(at, _)| at + 1));
-    }
-
-    /// `--` begins a comment only before a space or a control character (MySQL, "Comments").
-    fn is_line_comment(&self) -> bool {
-        let Some(after) = self.rest.strip_prefix("--") else { return false };
-        after.chars().next().is_none_or(|c| c.is_ascii_whitespace() || c.is_ascii_control())
-    }
-
-    fn line(&mut self) {
-        self.take(self.rest.find('\n').map_or(self.rest.len(), |at| at + 1));
     }
 
     fn comment(&mut self) -> Result<(), Error> {
@@ -154,8 +133,31 @@ impl Reader<'_> {
 
 const WRITTEN: &str = "parameters are written $1, $2 and so on";
 
+/// How long what `text` begins with is, up to the next `quote`; one that is doubled ends one and begins
+/// the next.
+pub(super) fn quoted(text: &str, quote: char, has_escapes: bool) -> usize {
+    let mut is_escaped = false;
+    let end = text.char_indices().skip(1).find(|(_, c)| {
+        let is_end = *c == quote && !is_escaped;
+        is_escaped = *c == '\\' && !is_escaped && has_escapes;
+        is_end
+    });
+    end.map_or(text.len(), |(at, _)| at + 1)
+}
+
+/// `--` begins a comment only before a space or a control character (MySQL, "Comments").
+pub(super) fn is_line_comment(text: &str) -> bool {
+    let Some(after) = text.strip_prefix("--") else { return false };
+    after.chars().next().is_none_or(|c| c.is_ascii_whitespace() || c.is_ascii_control())
+}
+
+/// How long the line is.
+pub(super) fn line(text: &str) -> usize {
+    text.find('\n').map_or(text.len(), |at| at + 1)
+}
+
 /// MySQL, "Schema Object Names"; after `@` a variable's name.
-fn is_identifier(c: char) -> bool {
+pub(super) fn is_identifier(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '$' | '@') || !c.is_ascii()
 }
 

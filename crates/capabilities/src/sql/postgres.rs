@@ -29,8 +29,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     database::{
-        Column, Control, Database, DatabaseError, Error, Query, ROWS_AT_A_TIME, Row, Session,
-        Value, parameter_count,
+        Column, Control, Database, DatabaseError, Error, Native, Query, ROWS_AT_A_TIME, Row,
+        Session, Value, parameter_count,
     },
     endings::Endings,
     plain::is_plain,
@@ -193,6 +193,7 @@ impl Database for Postgres {
         Ok(Box::new(PostgresSession {
             client: Some(client),
             in_transaction: false,
+            is_native: false,
             is_busy: Arc::default(),
             server: self.server.clone(),
             endings: self.endings.clone(),
@@ -203,6 +204,8 @@ impl Database for Postgres {
 struct PostgresSession {
     client: Option<Object<Server>>,
     in_transaction: bool,
+    /// Whether rows have what Postgres keeps.
+    is_native: bool,
     /// Something was sent whose end was not seen.
     is_busy: Arc<AtomicBool>,
     server: Arc<Address>,
@@ -306,6 +309,7 @@ impl PostgresSession {
 #[async_trait]
 impl Session for PostgresSession {
     async fn execute(&mut self, statement: String, parameters: Vec<Value>) -> Result<u64, Error> {
+        self.in_transaction |= may_begin(&statement);
         let run = async {
             let (_, rows) = self.start(&statement, &parameters).await?;
             let mut rows = std::pin::pin!(rows);
@@ -319,12 +323,14 @@ impl Session for PostgresSession {
     }
 
     async fn query(&mut self, statement: String, parameters: Vec<Value>) -> Result<Query, Error> {
+        self.in_transaction |= may_begin(&statement);
         let (statement, rows) = self.start(&statement, &parameters).await?;
         let columns = statement.columns().iter().map(|column| Column {
             name: column.name().to_owned(),
             type_name: column.type_().name().to_owned(),
         });
-        let rows = Rows { rows: Box::pin(rows), is_busy: self.is_busy.clone() };
+        let (is_busy, is_native) = (self.is_busy.clone(), self.is_native);
+        let rows = Rows { rows: Box::pin(rows), is_busy, is_native };
         let rows = rows.ready_chunks(ROWS_AT_A_TIME).map(|rows| rows.into_iter().collect());
         Ok(Query { columns: columns.collect(), rows: rows.boxed() })
     }
@@ -345,12 +351,24 @@ impl Session for PostgresSession {
         self.in_transaction = control == Control::Begin;
         Ok(())
     }
+
+    fn give_native(&mut self, native: Native) {
+        self.is_native = native == Native::Postgres;
+    }
+}
+
+/// Whether a statement may begin a transaction by itself. Its locks are in the way of others until the
+/// connection is closed, or used again.
+fn may_begin(statement: &str) -> bool {
+    let first = statement.split_ascii_whitespace().next().unwrap_or_default();
+    first.eq_ignore_ascii_case("BEGIN") || first.eq_ignore_ascii_case("START")
 }
 
 /// The rows of a query, which says when they have ended.
 struct Rows {
     rows: Pin<Box<RowStream>>,
     is_busy: Arc<AtomicBool>,
+    is_native: bool,
 }
 
 impl Stream for Rows {
@@ -359,7 +377,7 @@ impl Stream for Rows {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let next = std::task::ready!(self.rows.as_mut().poll_next(context));
         Poll::Ready(match next {
-            Some(Ok(row)) => Some(from_row(&row)),
+            Some(Ok(row)) => Some(from_row(&row, self.is_native)),
             Some(Err(e)) => {
                 self.is_busy.store(e.as_db_error().is_none(), SeqCst);
                 Some(Err(error(&e)))

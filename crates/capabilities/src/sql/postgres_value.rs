@@ -67,7 +67,7 @@ impl ToSql for Parameter<'_> {
 }
 
 /// PostgreSQL, section 8.4.1.
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     let mut text = "\\x".to_owned();
     for byte in bytes {
         let _ = write!(text, "{byte:02x}");
@@ -76,27 +76,27 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// PostgreSQL, section 8.15.2.
-fn array<T>(values: &[Option<T>], show: impl Fn(&T) -> String) -> String {
+pub(super) fn array<T>(values: &[Option<T>], show: impl Fn(&T) -> String) -> String {
     let values: Vec<_> =
         values.iter().map(|value| value.as_ref().map_or("NULL".to_owned(), &show)).collect();
     format!("{{{}}}", values.join(","))
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// What a guest gets of a row.
-pub(super) fn from_row(row: &tokio_postgres::Row) -> Result<Row, Error> {
-    (0..row.len())
-        .map(|index| {
-            let Column(value) = row.try_get(index).map_err(|error| {
-                let source = error.source().map(ToString::to_string);
-                Error::ColumnType(source.unwrap_or_else(|| error.to_string()))
-            })?;
-            Ok(value)
-        })
-        .collect()
+/// What a guest gets of a row: `dhow:sql`'s values, or Postgres' own.
+pub(super) fn from_row(row: &tokio_postgres::Row, is_native: bool) -> Result<Row, Error> {
+    let value = |index: usize| match is_native {
+        true => row.try_get(index).map(|NativeColumn(value)| value),
+        false => row.try_get(index).map(|Column(value)| value),
+    };
+    let wrong = |error: tokio_postgres::Error| {
+        let source = error.source().map(ToString::to_string);
+        Error::ColumnType(source.unwrap_or_else(|| error.to_string()))
+    };
+    (0..row.len()).map(|index| value(index).map_err(wrong)).collect()
 }
 
 struct Column(Value);
@@ -161,6 +161,92 @@ impl<'a> FromSql<'a> for Column {
     fn accepts(_: &Type) -> bool {
         true
     }
+}
+
+/// As [`Native::Postgres`](super::database::Native) says.
+struct NativeColumn(Value);
+
+impl<'a> FromSql<'a> for NativeColumn {
+    fn from_sql(kind: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
+        let found = match *kind {
+            Type::INTERVAL => interval(raw).map(Value::Text),
+            Type::INT4_RANGE => range(raw, whole32).map(Value::Text),
+            Type::INT8_RANGE => range(raw, whole64).map(Value::Text),
+            Type::NUM_RANGE => range(raw, numeric).map(Value::Text),
+            Type::NUMERIC_ARRAY => {
+                let numbers = Vec::<Option<Numeric>>::from_sql(kind, raw)?;
+                let texts = numbers.into_iter().map(|number| number.map(|Numeric(text)| text));
+                Some(Value::TextArray(texts.collect()))
+            }
+            _ => Column::from_sql(kind, raw).ok().map(|Column(value)| value),
+        };
+        Ok(Self(found.unwrap_or_else(|| Value::Bytes(raw.to_vec()))))
+    }
+
+    fn from_sql_null(_: &Type) -> Result<Self, Box<dyn StdError + Sync + Send>> {
+        Ok(Self(Value::Null))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
+struct Numeric(String);
+
+impl<'a> FromSql<'a> for Numeric {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
+        Ok(Self(numeric(raw).ok_or("not a number as Postgres has it")?))
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        *kind == Type::NUMERIC
+    }
+}
+
+/// Microseconds, days and months (PostgreSQL's `interval_send`), in words that the server reads.
+fn interval(raw: &[u8]) -> Option<String> {
+    let (micros, rest) = raw.split_first_chunk()?;
+    let (days, rest) = rest.split_first_chunk()?;
+    let months = i32::from_be_bytes(rest.try_into().ok()?);
+    let (micros, days) = (i64::from_be_bytes(*micros), i32::from_be_bytes(*days));
+    Some(format!("{months} months {days} days {micros} microseconds"))
+}
+
+/// Flags, and the bounds that there are, each with its length (PostgreSQL's `range_send`).
+fn range(raw: &[u8], bound: fn(&[u8]) -> Option<String>) -> Option<String> {
+    const EMPTY: u8 = 0x01;
+    const LOWER_INCLUSIVE: u8 = 0x02;
+    const UPPER_INCLUSIVE: u8 = 0x04;
+    const LOWER_INFINITE: u8 = 0x08;
+    const UPPER_INFINITE: u8 = 0x10;
+    let (flags, mut rest) = raw.split_first()?;
+    let has = |flag: u8| flags & flag != 0;
+    if has(EMPTY) {
+        return Some("empty".to_owned());
+    }
+    let mut next = |is_infinite: bool| {
+        if is_infinite {
+            return Some(String::new());
+        }
+        let (length, after) = rest.split_first_chunk()?;
+        let length = usize::try_from(i32::from_be_bytes(*length)).ok()?;
+        let (value, after) = after.split_at_checked(length)?;
+        rest = after;
+        bound(value)
+    };
+    let (lower, upper) = (next(has(LOWER_INFINITE))?, next(has(UPPER_INFINITE))?);
+    let open = if has(LOWER_INCLUSIVE) { '[' } else { '(' };
+    let close = if has(UPPER_INCLUSIVE) { ']' } else { ')' };
+    Some(format!("{open}{lower},{upper}{close}"))
+}
+
+fn whole32(raw: &[u8]) -> Option<String> {
+    Some(i32::from_be_bytes(raw.try_into().ok()?).to_string())
+}
+
+fn whole64(raw: &[u8]) -> Option<String> {
+    Some(i64::from_be_bytes(raw.try_into().ok()?).to_string())
 }
 
 /// `numeric` as it is sent: the number of groups of four digits, how many of them are before the
@@ -231,6 +317,21 @@ mod tests {
         }
         assert_eq!(numeric_of(&[1, 0]), None);
         assert_eq!(numeric_of(&[0, 0, 0x1234, 0]), None);
+    }
+
+    #[test]
+    fn intervals_and_ranges() {
+        let raw = [&5_i64.to_be_bytes()[..], &(-2_i32).to_be_bytes(), &3_i32.to_be_bytes()];
+        let expected = "3 months -2 days 5 microseconds";
+        assert_eq!(interval(&raw.concat()).as_deref(), Some(expected));
+        assert_eq!(interval(&[0; 15]), None);
+        let bound = |value: i32| [4_i32.to_be_bytes(), value.to_be_bytes()].concat();
+        let both = [vec![0x02], bound(1), bound(-5)].concat();
+        assert_eq!(range(&both, whole32).as_deref(), Some("[1,-5)"));
+        let upper = [vec![0x0c], bound(7)].concat();
+        assert_eq!(range(&upper, whole32).as_deref(), Some("(,7]"));
+        assert_eq!(range(&[0x01], whole32).as_deref(), Some("empty"));
+        assert_eq!(range(&[0x02, 0, 0], whole32), None);
     }
 
     #[test]

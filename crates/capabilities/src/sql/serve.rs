@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use futures_util::{StreamExt as _, stream::BoxStream};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::Mutex;
 use wasmtime::component::{
-    Accessor, HasData, Linker, Resource, ResourceTable, StreamReader, VecBuffer,
+    Accessor, FutureReader, HasData, Linker, Resource, ResourceTable, StreamReader,
 };
 
 use super::{
@@ -13,7 +12,7 @@ use super::{
     bindings::dhow::sql::{database as interface, types},
     database::{Column, Control, Database, Error, Query, Row, Session, Value},
 };
-use crate::{State, streams};
+use crate::{State, reading};
 
 /// A database that was opened: each statement has a session of its own.
 #[expect(unreachable_pub, reason = "the bindings re-export it")]
@@ -36,16 +35,16 @@ impl HasData for Sql {
 
 /// An instance's databases and its table of resources.
 pub(super) struct View<'a> {
-    granted: &'a Granted,
-    table: &'a mut ResourceTable,
+    pub(super) granted: &'a Granted,
+    pub(super) table: &'a mut ResourceTable,
 }
 
-fn view(state: &mut State) -> View<'_> {
+pub(super) fn view(state: &mut State) -> View<'_> {
     let State { sql, table, .. } = state;
     View { granted: sql, table }
 }
 
-pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     types::add_to_linker::<State, Sql>(linker, view)?;
     interface::add_to_linker::<State, Sql>(linker, view)
 }
@@ -56,7 +55,7 @@ impl interface::HostConnection for View<'_> {}
 impl interface::HostTransaction for View<'_> {}
 
 type Served<T> = wasmtime::Result<Result<T, Error>>;
-type Rows = (Vec<Column>, StreamReader<Row>, streams::Ended<Error>);
+type Rows = (Vec<Column>, StreamReader<Row>, FutureReader<Result<(), Error>>);
 
 impl<T: Send> interface::HostConnectionWithStore<T> for Sql {
     async fn open(accessor: &Accessor<T, Self>, label: String) -> Served<Resource<Connection>> {
@@ -188,34 +187,26 @@ fn unread() -> Error {
     Error::Other("the rows of the query before have to be read, or dropped, first".to_owned())
 }
 
-/// A query under way: its session is in use until all rows are read, or nobody wants more.
-struct Reading {
-    columns: Vec<Column>,
-    rows: BoxStream<'static, Result<Vec<Row>, Error>>,
-    session: OwnedMutexGuard<Box<dyn Session>>,
-}
-
 async fn query(
     session: Arc<Mutex<Box<dyn Session>>>,
     statement: String,
     parameters: Vec<Value>,
-) -> Result<Reading, Error> {
+) -> Result<Query, Error> {
     let mut session = session.try_lock_owned().map_err(|_| unread())?;
     let Query { columns, rows } = session.query(statement, parameters).await?;
-    Ok(Reading { columns, rows, session })
+    // It is in use until all rows are read, or nobody wants more.
+    Ok(Query { columns, rows: reading::keeping(rows, session) })
 }
 
 /// Gives the guest the rows as a stream, and how it ends as a future.
-fn stream<T: Send>(accessor: &Accessor<T, Sql>, reading: Result<Reading, Error>) -> Served<Rows> {
-    let Reading { columns, rows, session } = match reading {
-        Ok(reading) => reading,
+fn stream<T: Send>(accessor: &Accessor<T, Sql>, queried: Result<Query, Error>) -> Served<Rows> {
+    let Query { columns, rows } = match queried {
+        Ok(query) => query,
         Err(error) => return Ok(Err(error)),
     };
-    let rows = rows.map(move |rows| {
-        let _in_use = &session;
-        rows.map(VecBuffer::from)
-    });
-    let unread = Error::Other("the rows were not read to their end".to_owned());
-    let (rows, ended) = streams::stream(accessor, rows.boxed(), unread)?;
-    Ok(Ok((columns, rows, ended)))
+    accessor.with(|store| {
+        let dropped = Error::Other("the rows were not read to their end".to_owned());
+        let (rows, ended) = reading::give(store, rows, Err(dropped))?;
+        Ok(Ok((columns, rows, ended)))
+    })
 }

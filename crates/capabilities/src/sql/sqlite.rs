@@ -30,8 +30,8 @@ use tokio::{
 
 use super::{
     database::{
-        BATCHES, Batch, Column, Control, Database, DatabaseError, Error, Query, Row, Session,
-        Value, parameter_count, size_of, wrong,
+        BATCHES, Batch, Column, Control, Database, DatabaseError, Error, Native, Query, Row,
+        Session, Value, parameter_count, size_of, wrong,
     },
     sqlite_value::{Declared, from_sql, to_sql},
 };
@@ -100,6 +100,7 @@ impl Database for Sqlite {
         Ok(Box::new(SqliteSession {
             worker: Some(worker),
             state: State::Free,
+            is_plain: false,
             shared: self.0.clone(),
             _place: place,
         }))
@@ -220,6 +221,8 @@ fn authorize(context: &AuthContext<'_>) -> Authorization {
 struct SqliteSession {
     worker: Option<Worker>,
     state: State,
+    /// Whether columns' declarations are of no interest.
+    is_plain: bool,
     shared: Arc<Shared>,
     _place: OwnedSemaphorePermit,
 }
@@ -265,13 +268,15 @@ impl Session for SqliteSession {
     }
 
     async fn query(&mut self, statement: String, parameters: Vec<Value>) -> Result<Query, Error> {
-        let state = self.state;
+        let (state, is_plain) = (self.state, self.is_plain);
         let (found, columns) = oneshot::channel();
         let (sender, mut rows) = mpsc::channel(BATCHES);
         let last = sender.clone();
         let work = move |connection: &mut Connection| {
             check_transaction(connection, state)?;
-            read(connection, &statement, parameters, found, &sender)?;
+            let mut statement = prepare(connection, &statement, parameters)?;
+            read(&mut statement, is_plain, found, &sender)?;
+            drop(statement);
             check_transaction(connection, state)
         };
         let tell = move |result| {
@@ -310,6 +315,10 @@ impl Session for SqliteSession {
         .await?;
         self.state = state;
         Ok(())
+    }
+
+    fn give_native(&mut self, native: Native) {
+        self.is_plain = native == Native::Sqlite;
     }
 }
 
@@ -360,19 +369,18 @@ fn prepare<'a>(
 
 /// Runs a query and sends its rows, until all are sent or nobody reads on.
 fn read(
-    connection: &Connection,
-    text: &str,
-    parameters: Vec<Value>,
+    statement: &mut CachedStatement<'_>,
+    is_plain: bool,
     found: oneshot::Sender<Vec<Column>>,
     sender: &mpsc::Sender<Result<Vec<Row>, Error>>,
 ) -> Result<(), Error> {
-    let mut statement = prepare(connection, text, parameters)?;
     let (columns, declared): (Vec<_>, Vec<_>) = statement
         .columns()
         .map(|column| {
             let type_name = column.decl_type().unwrap_or_default();
             let name = column.name().to_owned();
-            (Column { name, type_name: type_name.to_owned() }, Declared::of(type_name))
+            let declared = if is_plain { Declared::Other } else { Declared::of(type_name) };
+            (Column { name, type_name: type_name.to_owned() }, declared)
         })
         .unzip();
     // What changes something is done before anybody could lose interest in its rows.

@@ -1,4 +1,5 @@
-//! Dates and times as text (ISO 8601, RFC 3339), for databases that keep them so.
+//! Values as text, for databases that keep them so and interfaces that have no more: dates and times by
+//! ISO 8601 and RFC 3339, arrays as Postgres writes them.
 
 use time::{
     OffsetDateTime, PrimitiveDateTime,
@@ -6,7 +7,10 @@ use time::{
     macros::format_description,
 };
 
-use super::database::{Date, Instant, Time, Timestamp};
+use super::{
+    database::{Date, Instant, Time, Timestamp, Value},
+    postgres_value::{array, hex, quoted},
+};
 
 const DATE: &[Format<'_>] = format_description!("[year]-[month]-[day]");
 const TIME: &[Format<'_>] =
@@ -14,6 +18,26 @@ const TIME: &[Format<'_>] =
 const TIMESTAMP: &[Format<'_>] = format_description!(
     "[year]-[month]-[day][first [ ] [T]][hour]:[minute]:[second][optional [.[subsecond]]]"
 );
+
+pub(super) fn of(value: Value) -> String {
+    match value {
+        Value::Null => "NULL".to_owned(),
+        Value::Boolean(boolean) => boolean.to_string(),
+        Value::Integer(integer) => integer.to_string(),
+        Value::Unsigned(integer) => integer.to_string(),
+        Value::Float(float) => float.to_string(),
+        Value::Decimal(text) | Value::Text(text) | Value::Uuid(text) | Value::Json(text) => text,
+        Value::Bytes(bytes) => hex(&bytes),
+        Value::Date(date) => of_date(&date),
+        Value::Time(time) => of_time(&time),
+        Value::Timestamp(timestamp) => of_timestamp(&timestamp),
+        Value::Instant(instant) => of_instant(&instant),
+        Value::BooleanArray(values) => array(&values, ToString::to_string),
+        Value::IntegerArray(values) => array(&values, ToString::to_string),
+        Value::FloatArray(values) => array(&values, ToString::to_string),
+        Value::TextArray(values) => array(&values, |value| quoted(value)),
+    }
+}
 
 pub(super) fn of_date(Date { year, month, day }: &Date) -> String {
     format!("{year:04}-{month:02}-{day:02}")

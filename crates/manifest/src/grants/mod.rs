@@ -41,10 +41,26 @@ pub struct Grants {
     pub ca: Option<PathBuf>,
     /// The containers of objects that it can open, in the same way.
     pub blobstore: BTreeMap<String, Name>,
+    /// The Redis servers that it can open, in the same way.
+    pub redis: BTreeMap<String, Name>,
     /// What it reads as configuration, by key.
     pub config: BTreeMap<String, String>,
     /// The secrets of the operator that it reads as configuration, each by its name.
     pub secrets: BTreeSet<Name>,
+}
+
+/// A label as it may be shown: other platforms' guests call a database by an address, which may hold a
+/// password.
+pub fn without_password(label: &str) -> String {
+    let hidden = label.split_once("://").and_then(|(scheme, rest)| {
+        let (user, host) = rest.rsplit_once('@')?;
+        let (user, _) = user.split_once(':')?;
+        Some(format!("{scheme}://{user}:…@{host}"))
+    });
+    let shown = hidden.unwrap_or_else(|| label.to_owned());
+    let Some((before, after)) = shown.split_once("password=") else { return shown };
+    let end = after.find([' ', '&']).unwrap_or(after.len());
+    format!("{before}password=…{}", after.get(end..).unwrap_or_default())
 }
 
 /// What a component may do with sockets.
@@ -73,5 +89,24 @@ impl Environment {
     /// Whether `name` can be an environment variable (POSIX.1-2024, section 8.1: no `=`, no NUL).
     pub fn is_name(name: &str) -> bool {
         !name.is_empty() && !name.contains(['=', '\0'])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (label, expected) in [
+            ("default", "default"),
+            ("postgres://shop@db/shop", "postgres://shop@db/shop"),
+            ("postgres://shop:hu@sh@db/shop", "postgres://shop:…@db/shop"),
+            ("redis://:hush@cache:6379", "redis://:…@cache:6379"),
+            ("host=db password=hush user=shop", "host=db password=… user=shop"),
+            ("mysql://db/shop?password=hush&a=b", "mysql://db/shop?password=…&a=b"),
+        ] {
+            assert_eq!(without_password(label), expected);
+        }
     }
 }

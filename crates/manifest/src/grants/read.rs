@@ -37,6 +37,9 @@ pub(crate) fn read(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Grants {
     let blobstore = table
         .get("blobstore")
         .map(|value| read_labels(value, r#"grants.blobstore = { images = "default" }"#, faults));
+    let redis = table
+        .get("redis")
+        .map(|value| read_labels(value, r#"grants.redis = { "redis://cache" = "cache" }"#, faults));
     let config = table.get("config").map(|value| read_config(value, faults)).unwrap_or_default();
     let secrets =
         table.get("secrets").map(|value| read_secrets(value, &config, faults)).unwrap_or_default();
@@ -52,6 +55,7 @@ pub(crate) fn read(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Grants {
         keyvalue: keyvalue.unwrap_or_default(),
         sql: sql.unwrap_or_default(),
         blobstore: blobstore.unwrap_or_default(),
+        redis: redis.unwrap_or_default(),
     }
 }
 
@@ -167,7 +171,10 @@ fn read_labels(
     };
     let mut labels = BTreeMap::new();
     for (label, value) in entries {
-        check_key(label.get_ref(), label.span(), faults);
+        // An address may have several words: `host=db user=shop`.
+        for word in label.get_ref().split(' ') {
+            check_key(word, label.span(), faults);
+        }
         let Some(text) = raw::string(value, example, faults) else { continue };
         match Name::new(text) {
             Ok(backend) => {
@@ -254,6 +261,7 @@ mod tests {
              grants.sql = { orders = \"main\" }\n\
              grants.files = { \"/site\" = \"public\", \"/\" = { folder = \"data\", write = true } }\n\
              grants.blobstore = { images = \"files\" }\n\
+             grants.redis = { \"redis://cache\" = \"cache\" }\n\
              grants.config = { greeting = \"hello\" }\n\
              grants.secrets = [\"jwt-key\"]",
         )
@@ -265,8 +273,20 @@ mod tests {
         assert_eq!(grants.files["/site"], Folder { host: "public".into(), quota: None });
         assert_eq!(grants.files["/"].quota, Some(Folder::DEFAULT_QUOTA));
         assert_eq!(grants.blobstore["images"].as_str(), "files");
+        assert_eq!(grants.redis["redis://cache"].as_str(), "cache");
         assert_eq!(grants.config["greeting"], "hello");
         assert!(grants.secrets.contains("jwt-key"));
+    }
+
+    #[test]
+    fn labels_may_be_addresses() {
+        let grants = parse(
+            "grants.sql = { \"postgres://shop@db/shop\" = \"main\", \
+             \"host=db user=shop\" = \"main\" }",
+        )
+        .unwrap();
+        let labels: Vec<_> = grants.sql.keys().collect();
+        assert_eq!(labels, ["host=db user=shop", "postgres://shop@db/shop"]);
     }
 
     #[test]

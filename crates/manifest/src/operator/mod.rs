@@ -47,6 +47,8 @@ pub struct Backend {
     pub sql: Option<SqlBackend>,
     /// For objects.
     pub blobstore: Option<BlobBackend>,
+    /// The URL of a server of Redis or Valkey, for components that speak to one as such.
+    pub redis: Option<Hidden>,
     /// A file with certificates of authorities that are trusted for it, besides the system's.
     pub ca: Option<PathBuf>,
 }
@@ -165,12 +167,13 @@ fn read_backends(value: Value<'_>, faults: &mut Vec<Fault>) -> BTreeMap<Name, Ba
         let keyvalue = table.get("keyvalue").and_then(|value| read_keyvalue(value, faults));
         let sql = table.get("sql").and_then(|value| read_sql(value, faults));
         let blobstore = table.get("blobstore").and_then(|value| read_blobstore(value, faults));
+        let redis = table.get("redis").and_then(|value| read_redis(value, faults));
         let ca = table.get("ca").and_then(|value| raw::string(value, CA_EXAMPLE, faults));
         let ca = ca.map(PathBuf::from);
         table.finish(faults);
         match Name::new(key.get_ref()) {
             Ok(name) => {
-                backends.insert(name, Backend { keyvalue, sql, blobstore, ca });
+                backends.insert(name, Backend { keyvalue, sql, blobstore, redis, ca });
             }
             Err(error) => faults.push(
                 Fault::new(key.span(), format!("`{}` is no name: {error}", key.get_ref()))
@@ -259,6 +262,18 @@ fn read_sql(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<SqlBackend> {
     }
 }
 
+fn read_redis(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<Hidden> {
+    const EXAMPLE: &str = r#"redis = "redis://:${REDIS_PASSWORD}@localhost:6379""#;
+    let url = raw::string(value, EXAMPLE, faults)?;
+    if url.starts_with("redis://") || url.starts_with("rediss://") {
+        return Some(Hidden(url.to_owned()));
+    }
+    faults.push(
+        Fault::new(value.span(), "that is no URL of Redis").help(format!("write: {EXAMPLE}")),
+    );
+    None
+}
+
 fn read_blobstore(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<BlobBackend> {
     const EXAMPLE: &str = r#"blobstore = "folder", "memory" or { bucket = "images", access-key = "${S3_KEY}", secret-key = "${S3_SECRET}" }"#;
     match value.get_ref().as_str() {
@@ -322,7 +337,10 @@ mod tests {
         for url in ["mysql://localhost/a", "mariadb://localhost/a"] {
             assert!(matches!(sql(url), Some(SqlBackend::Mysql(_))), "{url}");
         }
-        let shown = format!("{operator:?}");
+        let redis = "[backend.cache]\nredis = 'rediss://:hush@localhost'";
+        let redis = Operator::parse("dhow-server.toml", redis).unwrap();
+        assert!(redis.backends["cache"].redis.is_some());
+        let shown = format!("{operator:?}{redis:?}");
         assert!(!shown.contains("hush"), "{shown}");
     }
 
@@ -350,6 +368,7 @@ mod tests {
             ("[backend.A]", "`A` is no name: a name has lower-case letters, digits and dashes"),
             ("[backend.a]\nkeyvalue = 'mysql://'", "no key-value store is called that"),
             ("[backend.a]\nsql = 'oracle://'", "no SQL database is called that"),
+            ("[backend.a]\nredis = 'localhost:6379'", "that is no URL of Redis"),
             ("[backend.a]\nkeyvalues = 'redb'", "unknown key `keyvalues` in a backend"),
             ("[backend.a]\nblobstore = 's3://b'", "no store of objects is called that"),
             ("[backend.a]\nblobstore = { bucket = 'b' }", "the bucket has no access-key"),
