@@ -122,7 +122,7 @@ struct Reader<T, E> {
 }
 
 impl<T, E> Reader<T, E> {
-    fn poll(&self, context: &Context<'_>) -> Poll<Option<Vec<T>>> {
+    fn poll_batch(&self, context: &Context<'_>) -> Poll<Option<Vec<T>>> {
         let wakers = &self.shared.wakers;
         wakers.reader.register(context.waker());
         let mut state = self.shared.state();
@@ -162,7 +162,7 @@ where
         mut destination: Destination<'a, Self::Item, Self::Buffer>,
         finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
-        let next = match self.poll(context) {
+        let next = match self.poll_batch(context) {
             Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
             polled => ready!(polled),
         };
@@ -221,7 +221,7 @@ mod tests {
     }
 
     fn next(reader: &Reader<u8, &'static str>) -> Poll<Option<Vec<u8>>> {
-        reader.poll(&Context::from_waker(task::Waker::noop()))
+        reader.poll_batch(&Context::from_waker(task::Waker::noop()))
     }
 
     #[test]

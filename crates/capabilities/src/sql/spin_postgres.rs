@@ -49,17 +49,17 @@ impl View<'_> {
 }
 
 /// What the database takes for a guest's parameters.
-fn values(parameters: Vec<ParameterValue>) -> Result<Vec<Value>, interface::Error> {
+fn values(parameters: Vec<ParameterValue>) -> Result<Vec<Value>, Error> {
     let values: Result<_, _> = parameters.into_iter().map(to_value).collect();
-    values.map_err(interface::Error::BadParameter)
+    values.map_err(Error::ParameterType)
 }
 
 async fn execute(
     connection: Connection,
     statement: String,
     parameters: Vec<ParameterValue>,
-) -> Result<u64, interface::Error> {
-    connection.execute(statement, values(parameters)?).await.map_err(to_error)
+) -> Result<u64, Error> {
+    connection.execute(statement, values(parameters)?).await
 }
 
 impl interface::Host for View<'_> {}
@@ -76,11 +76,10 @@ impl interface::HostConnection for View<'_> {
         parameters: Vec<ParameterValue>,
     ) -> Served<RowSet> {
         let connection = self.table.get(&connection)?.clone();
-        let parameters = match values(parameters) {
-            Ok(values) => values,
-            Err(error) => return Ok(Err(error)),
+        let listed = match values(parameters) {
+            Ok(values) => connection.list(statement, values).await,
+            Err(error) => Err(error),
         };
-        let listed = connection.list(statement, parameters).await;
         let set = listed.map(|(found, rows)| {
             let columns = columns(found);
             let rows = rows.into_iter().map(|row| from_row(&columns, row)).collect();
@@ -96,7 +95,7 @@ impl interface::HostConnection for View<'_> {
         parameters: Vec<ParameterValue>,
     ) -> Served<u64> {
         let connection = self.table.get(&connection)?.clone();
-        Ok(execute(connection, statement, parameters).await)
+        Ok(execute(connection, statement, parameters).await.map_err(to_error))
     }
 
     async fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
@@ -120,11 +119,11 @@ impl<T: Send> interface::HostConnectionWithStore<T> for Sql {
         parameters: Vec<ParameterValue>,
     ) -> Served<Rows> {
         let connection = cloned(accessor, &connection)?;
-        let parameters = match values(parameters) {
-            Ok(values) => values,
-            Err(error) => return Ok(Err(error)),
+        let queried = match values(parameters) {
+            Ok(values) => connection.query(statement, values).await,
+            Err(error) => Err(error),
         };
-        let Query { columns: found, rows } = match connection.query(statement, parameters).await {
+        let Query { columns: found, rows } = match queried {
             Ok(query) => query,
             Err(error) => return Ok(Err(to_error(error))),
         };
@@ -141,7 +140,7 @@ impl<T: Send> interface::HostConnectionWithStore<T> for Sql {
         parameters: Vec<ParameterValue>,
     ) -> Served<u64> {
         let connection = cloned(accessor, &connection)?;
-        Ok(execute(connection, statement, parameters).await)
+        Ok(execute(connection, statement, parameters).await.map_err(to_error))
     }
 }
 
