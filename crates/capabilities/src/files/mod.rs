@@ -63,7 +63,7 @@ impl UnknownFolder {
     }
 }
 
-/// Opens the folders of `folders`, whose paths are relative to `root`.
+/// Opens `folders`, where `volumes` has them.
 pub(crate) fn grant(
     audit: &Audit,
     folders: &BTreeMap<String, Folder>,

@@ -47,12 +47,8 @@ impl Redis {
         self.client.connection().await.map_err(failed)
     }
 
-    async fn answer<T>(
-        &self,
-        using: &Using,
-        result: Result<T, RedisError>,
-    ) -> Result<T, StoreError> {
-        self.client.answer(using, result).await.map_err(failed)
+    fn answer<T>(&self, using: &Using, result: Result<T, RedisError>) -> Result<T, StoreError> {
+        self.client.answer(using, result).map_err(failed)
     }
 }
 
@@ -77,7 +73,7 @@ impl Store for Redis {
             }
             let mut using = self.using().await?;
             let lengths = lengths.query_async(&mut using.requests).await;
-            let lengths: Vec<usize> = self.answer(&using, lengths).await?;
+            let lengths: Vec<usize> = self.answer(&using, lengths)?;
             if lengths.iter().sum::<usize>() > MAX_VALUES {
                 return Err(StoreError::TooMuch);
             }
@@ -190,7 +186,7 @@ impl Redis {
             }
         }
         let changed = invocation.invoke_async(&mut using.requests).await;
-        self.answer(&using, changed).await
+        self.answer(&using, changed)
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwapOption;
 use redis::{
     AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue,
     RedisError, ServerErrorKind, aio::MultiplexedConnection,
@@ -19,6 +20,7 @@ use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::Mutex,
+    task::{AbortHandle, JoinSet},
     time::timeout,
 };
 
@@ -40,7 +42,9 @@ pub(crate) struct Client {
     what: &'static str,
     server: ConnectionInfo,
     tls: Option<Arc<Tls>>,
-    connection: Mutex<Option<Connection>>,
+    /// Every request takes a look at it: no lock.
+    connection: ArcSwapOption<Connection>,
+    connecting: Mutex<()>,
     /// How many connections there were.
     made: AtomicU64,
 }
@@ -49,7 +53,8 @@ pub(crate) struct Client {
 struct Connection {
     using: Using,
     /// Moves bytes between the requests and the socket.
-    driver: tokio::task::JoinSet<()>,
+    driver: AbortHandle,
+    _drivers: JoinSet<()>,
 }
 
 /// What a request needs of a connection.
@@ -101,7 +106,8 @@ impl Client {
             what,
             server,
             tls,
-            connection: Mutex::new(None),
+            connection: ArcSwapOption::empty(),
+            connecting: Mutex::new(()),
             made: AtomicU64::new(0),
         })
     }
@@ -110,25 +116,35 @@ impl Client {
     pub(crate) async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Failure> {
         let mut using = self.connection().await?;
         let result = command.query_async(&mut using.requests).await;
-        self.answer(&using, result).await
+        self.answer(&using, result)
     }
 
     /// The connection, made anew where there is none or it has broken.
     pub(crate) async fn connection(&self) -> Result<Using, Failure> {
-        let mut connection = self.connection.lock().await;
-        if let Some(Connection { using, driver }) = &mut *connection
-            && driver.try_join_next().is_none()
-        {
-            return Ok(using.clone());
+        if let Some(using) = self.working() {
+            return Ok(using);
         }
-        *connection = None;
-        let connected = timeout(CONNECT_TIMEOUT, self.connect()).await;
-        match connected {
-            Ok(Ok(made)) => Ok(connection.insert(made).using.clone()),
+        let _connecting = self.connecting.lock().await;
+        if let Some(using) = self.working() {
+            return Ok(using);
+        }
+        match timeout(CONNECT_TIMEOUT, self.connect()).await {
+            Ok(Ok(made)) => {
+                let using = made.using.clone();
+                self.connection.store(Some(Arc::new(made)));
+                Ok(using)
+            }
             Ok(Err(ConnectError::Redis(error))) => Err(self.failure(&error)),
             Ok(Err(ConnectError::Io(error))) => Err(self.unreachable(&error)),
             Err(_) => Err(self.unreachable(&"it does not answer")),
         }
+    }
+
+    /// The connection, if there is one that works.
+    fn working(&self) -> Option<Using> {
+        let connection = self.connection.load();
+        let connection = connection.as_ref().filter(|connection| !connection.driver.is_finished());
+        connection.map(|connection| connection.using.clone())
     }
 
     async fn connect(&self) -> Result<Connection, ConnectError> {
@@ -142,14 +158,15 @@ impl Client {
         let settings = self.server.redis_settings();
         let (requests, work) =
             MultiplexedConnection::new_with_config(settings, stream, config).await?;
-        let mut driver = tokio::task::JoinSet::new();
-        driver.spawn(work);
+        let mut drivers = JoinSet::new();
+        let driver = drivers.spawn(work);
         let number = self.made.fetch_add(1, Relaxed);
-        Ok(Connection { using: Using { requests, number, unanswered }, driver })
+        let using = Using { requests, number, unanswered };
+        Ok(Connection { using, driver, _drivers: drivers })
     }
 
     /// What came of a request. Its connection is not used again where it does not answer.
-    pub(crate) async fn answer<T>(
+    pub(crate) fn answer<T>(
         &self,
         using: &Using,
         result: Result<T, RedisError>,
@@ -159,8 +176,10 @@ impl Client {
             Ok(value) => Ok(value),
             Err(error) => {
                 if error.is_io_error() {
-                    let mut connection = self.connection.lock().await;
-                    connection.take_if(|connection| connection.using.number == using.number);
+                    let connection = self.connection.load();
+                    if connection.as_ref().is_some_and(|it| it.using.number == using.number) {
+                        self.connection.compare_and_swap(&*connection, None);
+                    }
                 }
                 Err(self.failure(&error))
             }

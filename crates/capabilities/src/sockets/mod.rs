@@ -147,7 +147,8 @@ impl Opened {
     }
 
     fn has_heard(&self, address: SocketAddr) -> bool {
-        self.met().is_some_and(|met| met.heard.contains(&address))
+        self.policy.egress.permits_again(address)
+            && self.met().is_some_and(|met| met.heard.contains(&address))
     }
 
     fn hear(&self, address: SocketAddr) -> bool {
