@@ -214,7 +214,7 @@ async fn a_folder_refuses_what_it_can_not_tell_apart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_object_is_streamed() {
-    const BYTES: u64 = 64 << 20;
+    const BYTES: u64 = 160 << 20;
     for served in each().await {
         served.ask("/db/fill/warm/1000").await;
         let before = served.up.peak_memory();
@@ -223,7 +223,8 @@ async fn a_large_object_is_streamed() {
         assert_eq!(served.ask("/db/drain/large").await, expected, "{}", served.name);
         let grown = served.up.peak_memory() - before;
         let is_kept = served.name == "memory";
-        assert!(is_kept || grown < 40 << 20, "{}: {} MiB", served.name, grown >> 20);
+        // Two parts are sent at a time, and a few pieces are on their way.
+        assert!(is_kept || grown < 80 << 20, "{}: {} MiB", served.name, grown >> 20);
         assert_eq!(served.ask("/db/list/").await, format!("large={BYTES},warm=1000"));
     }
 }

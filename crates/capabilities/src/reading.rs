@@ -24,6 +24,8 @@ use wasmtime::{
     },
 };
 
+use crate::streams::Ended;
+
 /// As many batches are kept for a reader while somebody waits for the end.
 const MAX_AHEAD: usize = 16;
 
@@ -38,7 +40,7 @@ pub(crate) fn give<T, E>(
     mut store: impl AsContextMut,
     batches: Batches<T, E>,
     dropped: Result<(), E>,
-) -> wasmtime::Result<(StreamReader<T>, FutureReader<Result<(), E>>)>
+) -> wasmtime::Result<(StreamReader<T>, Ended<E>)>
 where
     T: Lower + Lift + Send + Sync + 'static,
     E: Lower + Lift + Send + Sync + 'static,

@@ -228,7 +228,7 @@ mod tests {
         entering.now_or_never()
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_burst_of_one_tenant_leaves_the_reserve_of_another() {
         let admission = Admission::new(10);
         let quiet = admission.tenant(2).unwrap();
@@ -253,7 +253,7 @@ mod tests {
         assert!(now(burst.as_mut()).is_some());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn tenants_take_turns() {
         let admission = Admission::new(1);
         let (many, few) = (admission.tenant(0).unwrap(), admission.tenant(0).unwrap());
@@ -272,7 +272,7 @@ mod tests {
         assert!(now(second.as_mut()).is_some());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_queue_is_bounded_in_length_and_in_time() {
         let admission = Admission::new(1);
         let tenant = admission.tenant(0).unwrap();

@@ -8,13 +8,16 @@ use tokio::{
     sync::{Mutex, OwnedMutexGuard},
     time::timeout,
 };
-use wasmtime::component::{Accessor, FutureReader, Lift, Lower, Resource, StreamReader};
+use wasmtime::component::{Accessor, Lift, Lower, Resource, StreamReader};
 
 use super::{
     database::{Column, Control, Database, Error, Native, Query, Row, Session, Value, size_of},
     serve::{Sql, View},
 };
-use crate::reading::{self, Batches};
+use crate::{
+    reading::{self, Batches},
+    streams::Ended,
+};
 
 /// A statement waits so long for the one before: its rows may never be read.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -151,7 +154,7 @@ pub(super) fn give<T, R, E>(
     rows: Batches<Row, Error>,
     row: impl Fn(Row) -> R + Send + 'static,
     error: fn(Error) -> E,
-) -> wasmtime::Result<(StreamReader<R>, FutureReader<Result<(), E>>)>
+) -> wasmtime::Result<(StreamReader<R>, Ended<E>)>
 where
     R: Lower + Lift + Send + Sync + 'static,
     E: Lower + Lift + Send + Sync + 'static,
