@@ -11,6 +11,7 @@ async fn denied(guest: &str, grants: &str, path: &str, error: &str, log: &str, c
     assert!(answer.contains(error), "{guest} {grants} {path}: {answer}");
     let line = up.wait_for_log(log);
     assert!(line.contains("denied: ") && line.contains("allow"), "{line}");
+    assert!(line.contains(&format!("app=test capability={capability:?}")), "{line}");
     up.terminate();
     let log = up.wait_for_end();
     assert!(log.contains(&format!("was denied {capability}: ")), "{guest}: {log}");

@@ -201,6 +201,8 @@ impl MariaDb {
             .args(MARIADB)
             .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
             .arg(format!("--datadir={}", data.path().join("data").display()))
+            // Several at a time take the same names for what is temporary.
+            .env("TMPDIR", data.path())
             .stdout(Stdio::null())
             .status();
         assert!(made.expect("mariadb-install-db is there").success(), "no data for MariaDB");
@@ -244,6 +246,7 @@ fn mariadbd(data: &TempDir, address: SocketAddr, arguments: &[String]) -> Child 
         .arg(format!("--socket={folder}/socket"))
         .arg(format!("--pid-file={folder}/pid"))
         .arg(format!("--init-file={folder}/first.sql"))
+        .env("TMPDIR", data.path())
         .args(arguments)
         .stderr(Stdio::piped())
         .spawn()

@@ -10,11 +10,14 @@ use dhow_manifest::Name;
 
 /// How often each component was denied what.
 #[derive(Default)]
-pub struct Denials(Mutex<BTreeMap<(Name, &'static str), u64>>);
+pub struct Denials(Mutex<BTreeMap<Denied, u64>>);
+
+/// What is counted together: an app, one of its components, and a capability.
+pub type Denied = (Name, Name, &'static str);
 
 impl Denials {
-    /// By component and capability, how many calls were denied so far.
-    pub fn counts(&self) -> BTreeMap<(Name, &'static str), u64> {
+    /// How many calls were denied so far.
+    pub fn counts(&self) -> BTreeMap<Denied, u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -22,13 +25,14 @@ impl Denials {
 /// Where the denials of one component are recorded.
 #[derive(Clone)]
 pub(crate) struct Audit {
+    app: Name,
     component: Name,
     denials: Arc<Denials>,
 }
 
 impl Audit {
-    pub(crate) fn new(component: &Name, denials: &Arc<Denials>) -> Self {
-        Self { component: component.clone(), denials: denials.clone() }
+    pub(crate) fn new(app: &Name, component: &Name, denials: &Arc<Denials>) -> Self {
+        Self { app: app.clone(), component: component.clone(), denials: denials.clone() }
     }
 
     /// What the component is called.
@@ -43,10 +47,10 @@ impl Audit {
         asked_for: impl Display,
         help: impl Display,
     ) {
-        let Self { component, denials } = self;
+        let Self { app, component, denials } = self;
         let mut counts = denials.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry((component.clone(), capability)).or_default() += 1;
+        *counts.entry((app.clone(), component.clone(), capability)).or_default() += 1;
         drop(counts);
-        tracing::warn!(%component, capability, "denied: {asked_for}; {help}");
+        tracing::warn!(%component, %app, capability, "denied: {asked_for}; {help}");
     }
 }

@@ -375,7 +375,8 @@ mod tests {
 
     fn check(origins: &[&str], uri: &str) -> bool {
         let origins: Vec<_> = origins.iter().map(|text| Origin::parse(text).unwrap()).collect();
-        let audit = Audit::new(&dhow_manifest::Name::new("client").unwrap(), &Arc::default());
+        let name = dhow_manifest::Name::new("client").unwrap();
+        let audit = Audit::new(&name, &name, &Arc::default());
         open(&grant(&audit, &origins, &Arc::default(), &Arc::default()))
             .check(&uri.parse().unwrap())
             .is_ok()

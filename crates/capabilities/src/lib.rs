@@ -42,7 +42,7 @@ use backends::Labels;
 use egress::Egress;
 use fault::unmatched;
 
-pub use audit::Denials;
+pub use audit::{Denials, Denied};
 pub use backends::{BackendError, Backends, UnboundBackend};
 pub use command::{CommandGrants, FolderGrant, OpenFolderError};
 pub use config::UnknownSecret;
@@ -114,7 +114,7 @@ impl Capabilities {
         self.denials.clone()
     }
 
-    /// Holds what the manifest grants `component` against what the host has, and against what the
+    /// Holds what the manifest of `app` grants `component` against what the host has, and against what the
     /// component imports.
     ///
     /// # Errors
@@ -122,6 +122,7 @@ impl Capabilities {
     /// would need one.
     pub fn grant(
         &self,
+        app: &Name,
         name: &Name,
         component: &Component,
         imports: &[String],
@@ -130,11 +131,11 @@ impl Capabilities {
         let mut faults = unmatched(grants, imports);
         let ca = grants.ca.as_deref().map(|ca| backends.volumes.path_of(ca));
         let tls = tls::grant(ca.as_deref(), &backends.tls);
-        let mut granted = self.nothing(name, component.limits.memory);
+        let mut granted = self.nothing(app, name, component.limits.memory);
         keep(&mut granted.tls, tls, &mut faults);
         let egress = &backends.egress;
         faults.extend(beyond(egress, grants).map(GrantFault::from));
-        let audit = &Audit::new(name, &self.denials);
+        let audit = &Audit::new(app, name, &self.denials);
         granted.http = http_client::grant(audit, &grants.http, &granted.tls, egress);
         granted.sockets = sockets::grant(audit, &grants.sockets, egress);
         let environment = environment::grant(&grants.env, &self.host_environment);
@@ -155,9 +156,9 @@ impl Capabilities {
     }
 
     /// What a component has that is granted nothing.
-    fn nothing(&self, name: &Name, memory: MemorySize) -> Granted {
+    fn nothing(&self, app: &Name, name: &Name, memory: MemorySize) -> Granted {
         let (tls, egress) = (self.backends.tls.clone(), &self.backends.egress);
-        let audit = &Audit::new(name, &self.denials);
+        let audit = &Audit::new(app, name, &self.denials);
         Granted {
             component: name.clone(),
             memory_limit: memory.bytes(),
@@ -188,8 +189,8 @@ impl Capabilities {
     /// When a folder can't be opened.
     pub fn open_command(&self, grants: &CommandGrants) -> Result<State, OpenFolderError> {
         let name = &grants.name;
-        let mut granted = self.nothing(name, grants.memory_limit);
-        let (egress, audit) = (&self.backends.egress, &Audit::new(name, &self.denials));
+        let mut granted = self.nothing(name, name, grants.memory_limit);
+        let (egress, audit) = (&self.backends.egress, &Audit::new(name, name, &self.denials));
         granted.http = http_client::grant(audit, &grants.http, &granted.tls, egress);
         granted.sockets = sockets::grant(audit, &grants.sockets, egress);
         let mut wasi = WasiCtxBuilder::new();

@@ -70,7 +70,7 @@ pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
         },
         () = two_signals => Ok(INTERRUPTED.into()),
     };
-    for ((component, capability), count) in denials.counts() {
+    for ((_, component, capability), count) in denials.counts() {
         output::progress(format_args!("{component} was denied {capability}: {count} calls"));
     }
     output.flush();

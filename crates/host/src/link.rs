@@ -59,7 +59,7 @@ impl Host {
                 faults.push(LinkFault::NoArtifact { component: name.clone() });
                 continue;
             };
-            match self.link_component(name, component, artifact) {
+            match self.link_component(app.name(), name, component, artifact) {
                 Ok((linked, size)) => {
                     components.push(linked);
                     code += size as u64;
@@ -82,6 +82,7 @@ impl Host {
 
     fn link_component(
         &self,
+        app: &Name,
         name: &Name,
         component: &Component,
         artifact: &Artifact,
@@ -105,7 +106,7 @@ impl Host {
         let entry = match self.load(name, artifact, maker) {
             Ok(code) => {
                 size = code.size();
-                let found = self.capabilities.grant(name, component, code.imports());
+                let found = self.capabilities.grant(app, name, component, code.imports());
                 granted = found
                     .map_err(|found| {
                         faults.extend(

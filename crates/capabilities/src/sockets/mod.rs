@@ -243,7 +243,8 @@ mod tests {
             tcp_listen: listen.iter().map(|text| text.parse().unwrap()).collect(),
             udp_listen: listen.iter().map(|text| text.parse().unwrap()).collect(),
         };
-        let audit = Audit::new(&Name::new("client").unwrap(), &Arc::default());
+        let name = Name::new("client").unwrap();
+        let audit = Audit::new(&name, &name, &Arc::default());
         open(&grant(&audit, &sockets, &Arc::default()), &mut WasiCtxBuilder::new())
     }
 
