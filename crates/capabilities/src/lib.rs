@@ -26,7 +26,6 @@ mod secrets;
 mod sockets;
 mod sql;
 mod stdio;
-mod streams;
 mod tls;
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Rows and keys on their way to a guest: a stream, and a future that says how it has ended.
+//! Rows, keys and content on their way to a guest: a stream, and a future that says how it has ended.
 //!
 //! Guests may ask how it has ended before they have read everything: Spin's own SDK does, for a
 //! statement that gives one row or none. So whoever waits for the end has the rest read ahead, as far as
@@ -11,6 +11,7 @@ use std::{
     task::{Context, Poll, Wake, Waker, ready},
 };
 
+use bytes::Bytes;
 use futures_util::{
     StreamExt as _,
     stream::{self, BoxStream},
@@ -20,29 +21,73 @@ use wasmtime::{
     AsContextMut, StoreContextMut,
     component::{
         Destination, FutureReader, Lift, Lower, StreamProducer, StreamReader, StreamResult,
-        VecBuffer,
+        VecBuffer, WriteBuffer,
     },
 };
 
-use crate::streams::Ended;
+/// How a stream has ended.
+pub(crate) type Ended<E> = FutureReader<Result<(), E>>;
 
 /// As many batches are kept for a reader while somebody waits for the end.
 const MAX_AHEAD: usize = 16;
 
 /// What is read, one or several at a time; after an error there is no more.
-pub(crate) type Batches<T, E> = BoxStream<'static, Result<Vec<T>, E>>;
+pub(crate) type Batches<T, E> = Pieces<Vec<T>, E>;
+
+/// The same in whatever form the items come together.
+pub(crate) type Pieces<P, E> = BoxStream<'static, Result<P, E>>;
+
+/// Items that come together.
+pub(crate) trait Piece: Send + 'static {
+    /// One of them.
+    type Item: Lower + Lift + Send + Sync + 'static;
+    /// As a guest is given them.
+    type Buffer: WriteBuffer<Self::Item> + Default;
+
+    /// Whether there is none.
+    fn is_empty(&self) -> bool;
+
+    /// For the guest.
+    fn into_buffer(self) -> Self::Buffer;
+}
+
+impl<T: Lower + Lift + Send + Sync + 'static> Piece for Vec<T> {
+    type Item = T;
+    type Buffer = VecBuffer<T>;
+
+    fn is_empty(&self) -> bool {
+        self.as_slice().is_empty()
+    }
+
+    fn into_buffer(self) -> VecBuffer<T> {
+        self.into()
+    }
+}
+
+impl Piece for Bytes {
+    type Item = u8;
+    type Buffer = Self;
+
+    fn is_empty(&self) -> bool {
+        self.as_ref().is_empty()
+    }
+
+    fn into_buffer(self) -> Self {
+        self
+    }
+}
 
 /// Gives a guest `batches`. It has ended as `dropped` says where the guest drops the stream before.
 ///
 /// # Errors
 /// When the store has no place for them.
-pub(crate) fn give<T, E>(
+pub(crate) fn give<P, E>(
     mut store: impl AsContextMut,
-    batches: Batches<T, E>,
+    batches: Pieces<P, E>,
     dropped: Result<(), E>,
-) -> wasmtime::Result<(StreamReader<T>, Ended<E>)>
+) -> wasmtime::Result<(StreamReader<P::Item>, Ended<E>)>
 where
-    T: Lower + Lift + Send + Sync + 'static,
+    P: Piece,
     E: Lower + Lift + Send + Sync + 'static,
 {
     let state = State { batches: Some(batches), ahead: VecDeque::new(), ended: None };
@@ -67,15 +112,15 @@ where
     stream::unfold((batches, kept), next).boxed()
 }
 
-struct Shared<T, E> {
-    state: Mutex<State<T, E>>,
+struct Shared<P, E> {
+    state: Mutex<State<P, E>>,
     wakers: Arc<Wakers>,
 }
 
-struct State<T, E> {
+struct State<P, E> {
     /// None when they have ended.
-    batches: Option<Batches<T, E>>,
-    ahead: VecDeque<Vec<T>>,
+    batches: Option<Pieces<P, E>>,
+    ahead: VecDeque<P>,
     ended: Option<Result<(), E>>,
 }
 
@@ -93,13 +138,15 @@ impl Wake for Wakers {
     }
 }
 
-impl<T, E> Shared<T, E> {
-    fn state(&self) -> MutexGuard<'_, State<T, E>> {
+impl<P, E> Shared<P, E> {
+    fn state(&self) -> MutexGuard<'_, State<P, E>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
+impl<P: Piece, E> Shared<P, E> {
     /// The next batch, which is not empty.
-    fn poll_next(&self, state: &mut State<T, E>) -> Poll<Option<Vec<T>>> {
+    fn poll_next(&self, state: &mut State<P, E>) -> Poll<Option<P>> {
         let waker = Waker::from(self.wakers.clone());
         let mut context = Context::from_waker(&waker);
         let Some(batches) = &mut state.batches else { return Poll::Ready(None) };
@@ -118,13 +165,13 @@ impl<T, E> Shared<T, E> {
 }
 
 /// The stream.
-struct Reader<T, E> {
-    shared: Arc<Shared<T, E>>,
+struct Reader<P, E> {
+    shared: Arc<Shared<P, E>>,
     dropped: Option<Result<(), E>>,
 }
 
-impl<T, E> Reader<T, E> {
-    fn poll_batch(&self, context: &Context<'_>) -> Poll<Option<Vec<T>>> {
+impl<P: Piece, E> Reader<P, E> {
+    fn poll_batch(&self, context: &Context<'_>) -> Poll<Option<P>> {
         let wakers = &self.shared.wakers;
         wakers.reader.register(context.waker());
         let mut state = self.shared.state();
@@ -137,7 +184,7 @@ impl<T, E> Reader<T, E> {
     }
 }
 
-impl<T, E> Drop for Reader<T, E> {
+impl<P, E> Drop for Reader<P, E> {
     fn drop(&mut self) {
         let mut state = self.shared.state();
         state.ahead.clear();
@@ -149,13 +196,9 @@ impl<T, E> Drop for Reader<T, E> {
     }
 }
 
-impl<D, T, E> StreamProducer<D> for Reader<T, E>
-where
-    T: Lower + Send + Sync + 'static,
-    E: Send + 'static,
-{
-    type Item = T;
-    type Buffer = VecBuffer<T>;
+impl<D, P: Piece, E: Send + 'static> StreamProducer<D> for Reader<P, E> {
+    type Item = P::Item;
+    type Buffer = P::Buffer;
 
     fn poll_produce<'a>(
         self: Pin<&mut Self>,
@@ -170,7 +213,7 @@ where
         };
         Poll::Ready(Ok(match next {
             Some(batch) => {
-                destination.set_buffer(batch.into());
+                destination.set_buffer(batch.into_buffer());
                 StreamResult::Completed
             }
             None => StreamResult::Dropped,
@@ -179,11 +222,11 @@ where
 }
 
 /// The future.
-struct End<T, E> {
-    shared: Arc<Shared<T, E>>,
+struct End<P, E> {
+    shared: Arc<Shared<P, E>>,
 }
 
-impl<T, E> Future for End<T, E> {
+impl<P: Piece, E> Future for End<P, E> {
     type Output = wasmtime::Result<Result<(), E>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -208,21 +251,23 @@ mod tests {
 
     use super::*;
 
-    fn reading(batches: Vec<Result<Vec<u8>, &'static str>>) -> (Reader<u8, &'static str>, Ended) {
+    fn reading(
+        batches: Vec<Result<Vec<u8>, &'static str>>,
+    ) -> (Reader<Vec<u8>, &'static str>, Asked) {
         let batches = Some(stream::iter(batches).boxed());
         let state = State { batches, ahead: VecDeque::new(), ended: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), wakers: Arc::default() });
         (Reader { shared: shared.clone(), dropped: Some(Err("unread")) }, End { shared })
     }
 
-    type Ended = End<u8, &'static str>;
+    type Asked = End<Vec<u8>, &'static str>;
 
-    fn end(ended: &mut Ended) -> Poll<Result<(), &'static str>> {
+    fn end(ended: &mut Asked) -> Poll<Result<(), &'static str>> {
         let mut context = Context::from_waker(task::Waker::noop());
         Pin::new(ended).poll(&mut context).map(|end| end.unwrap())
     }
 
-    fn next(reader: &Reader<u8, &'static str>) -> Poll<Option<Vec<u8>>> {
+    fn next(reader: &Reader<Vec<u8>, &'static str>) -> Poll<Option<Vec<u8>>> {
         reader.poll_batch(&Context::from_waker(task::Waker::noop()))
     }
 

@@ -6,12 +6,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::StreamExt as _;
 use wasmtime::{
     StoreContextMut,
     component::{
         Accessor, HasData, Linker, Resource, ResourceTable, Source, StreamConsumer, StreamReader,
-        StreamResult, VecBuffer,
+        StreamResult,
     },
 };
 
@@ -21,10 +21,7 @@ use super::{
     pipe::Pipe,
     store::{Entry, Error, Metadata, Object, PutOptions, Range, Store},
 };
-use crate::{
-    State,
-    streams::{self, stream},
-};
+use crate::{State, reading};
 
 /// A container that was opened, of both interfaces.
 #[expect(unreachable_pub, reason = "the bindings re-export it")]
@@ -71,7 +68,7 @@ impl interface::Host for View<'_> {}
 impl interface::HostContainer for View<'_> {}
 
 pub(super) type Served<T> = wasmtime::Result<Result<T, Error>>;
-type Ended = streams::Ended<Error>;
+type Ended = reading::Ended<Error>;
 
 impl<T: Send> interface::HostContainerWithStore<T> for Blobs {
     async fn open(accessor: &Accessor<T, Self>, label: String) -> Served<Resource<Container>> {
@@ -89,8 +86,10 @@ impl<T: Send> interface::HostContainerWithStore<T> for Blobs {
             Ok(object) => object,
             Err(error) => return Ok(Err(error)),
         };
-        let (content, ended) = stream(accessor, content, unread())?;
-        Ok(Ok((metadata, content, ended)))
+        accessor.with(|store| {
+            let (content, ended) = reading::give(store, content, Err(unread()))?;
+            Ok(Ok((metadata, content, ended)))
+        })
     }
 
     async fn head(
@@ -131,10 +130,10 @@ impl<T: Send> interface::HostContainerWithStore<T> for Blobs {
     ) -> Served<(StreamReader<Entry>, Ended)> {
         let store = store(accessor, &container)?;
         let entries = match store.entries(prefix).await {
-            Ok(entries) => entries.map_ok(VecBuffer::<Entry>::from).boxed(),
+            Ok(entries) => entries.boxed(),
             Err(error) => return Ok(Err(error)),
         };
-        stream(accessor, entries, unread()).map(Ok)
+        accessor.with(|store| reading::give(store, entries, Err(unread())).map(Ok))
     }
 
     async fn copy(

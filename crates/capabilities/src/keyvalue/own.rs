@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use futures_util::{
-    StreamExt as _,
-    stream::{self, BoxStream},
-};
+use futures_util::{StreamExt as _, stream};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use wasmtime::component::{Accessor, Linker, Resource, StreamReader, VecBuffer};
+use wasmtime::component::{Accessor, Linker, Resource, StreamReader};
 
 use super::{
     expiry::Ttl,
     serve::{self, Bucket, Failure, KeyValue, MAX_VALUE, View, check_key, view},
     store::{Condition, Keys, MAX_VALUES, Store, StoreError, version_of},
 };
-use crate::{State, streams};
+use crate::{
+    State,
+    reading::{self, Batches},
+};
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -110,13 +110,14 @@ impl<T: Send> interface::HostStoreWithStore<T> for KeyValue {
         accessor: &Accessor<T, Self>,
         bucket: Resource<Bucket>,
         prefix: String,
-    ) -> Served<(StreamReader<String>, streams::Ended<Error>)> {
+    ) -> Served<(StreamReader<String>, reading::Ended<Error>)> {
         let Bucket { store, .. } = bucket_of(accessor, &bucket)?;
         if let Err(failure) = check_key(&prefix) {
             return Ok(Err(failure.into()));
         }
         let unread = Error::Other("the keys were not read to their end".to_owned());
-        streams::stream(accessor, pages(store, prefix), unread).map(Ok)
+        let pages = pages(store, prefix);
+        accessor.with(|store| reading::give(store, pages, Err(unread)).map(Ok))
     }
 
     async fn drop(accessor: &Accessor<T, Self>, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
@@ -170,10 +171,7 @@ async fn delete(
 }
 
 /// The keys that begin with `prefix`, as many at a time as the store gives, when they are wanted.
-fn pages(
-    store: Arc<dyn Store>,
-    prefix: String,
-) -> BoxStream<'static, Result<VecBuffer<String>, Error>> {
+fn pages(store: Arc<dyn Store>, prefix: String) -> Batches<String, Error> {
     // Where the next ones begin, which is nowhere for the first; none after the last.
     let first: Option<Option<String>> = Some(None);
     stream::try_unfold(first, move |next| {
@@ -185,7 +183,7 @@ fn pages(
                 // Others have a turn, however many have expired.
                 tokio::task::yield_now().await;
             }
-            Ok::<_, Error>(Some((VecBuffer::from(keys), next.map(Some))))
+            Ok::<_, Error>(Some((keys, next.map(Some))))
         }
     })
     .boxed()

@@ -14,10 +14,7 @@ use super::{
     database::{Column, Control, Database, Error, Native, Query, Row, Session, Value, size_of},
     serve::{Sql, View},
 };
-use crate::{
-    reading::{self, Batches},
-    streams::Ended,
-};
+use crate::reading::{self, Batches, Ended};
 
 /// A statement waits so long for the one before: its rows may never be read.
 const PATIENCE: Duration = Duration::from_secs(5);
