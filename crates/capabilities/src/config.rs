@@ -7,11 +7,12 @@ use std::{collections::BTreeMap, fmt, fs, path::PathBuf, sync::Arc};
 
 use dhow_manifest::{Name, Secret};
 use thiserror::Error;
-use wasmtime::component::{Accessor, HasData, Linker};
+use wasmtime::component::{Accessor, HasData};
 
 use crate::{
-    SecretFolder, State,
+    SecretFolder,
     backends::{self, BindFault},
+    linking::{Linking, add},
 };
 
 mod bindings {
@@ -112,9 +113,9 @@ pub(crate) fn nothing() -> Granted {
     Granted(Arc::default())
 }
 
-pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    store::add_to_linker::<State, Config>(linker, |state| &mut state.config)?;
-    variables::add_to_linker::<State, Config>(linker, |state| &mut state.config)
+pub(crate) fn link(to: &mut Linking<'_>) -> wasmtime::Result<()> {
+    add!(to, "wasi:config/store@0.2.0-rc.1", store, Config, config)?;
+    add!(to, "spin:variables/variables@3.0.0", variables, Config, config)
 }
 
 pub(crate) fn open(granted: &Granted) -> Granted {

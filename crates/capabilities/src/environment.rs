@@ -5,6 +5,7 @@ use thiserror::Error;
 use wasmtime_wasi::WasiCtxBuilder;
 
 /// The variables that a component sees.
+#[derive(Clone)]
 pub(crate) struct Granted(Vec<(String, String)>);
 
 pub(crate) fn grant(

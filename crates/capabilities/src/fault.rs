@@ -69,7 +69,7 @@ fn uses(grants: &Grants) -> [Use; 9] {
     let used = |is_granted, grant, imports, line| Use { is_granted, grant, imports, line };
     let has_config = !grants.config.is_empty() || !grants.secrets.is_empty();
     [
-        used(!grants.http.is_empty(), "grants.http", CLIENTS, None),
+        used(!grants.http.is_empty() || !grants.calls.is_empty(), "grants.http", CLIENTS, None),
         used(grants.sockets != Sockets::default(), "grants.sockets", &["wasi:sockets/"], None),
         used(
             !grants.keyvalue.is_empty(),

@@ -27,11 +27,9 @@ use tokio::{
     time::sleep,
 };
 use tower_http::timeout::TimeoutBody;
-use wasmtime::component::Linker;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::{
-    State,
     audit::Audit,
     egress::{Egress, EgressError},
     tls::Tls,
@@ -63,11 +61,6 @@ pub(crate) fn grant(
         egress: egress.clone(),
         pool: OnceLock::new(),
     }))
-}
-
-pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
-    wasmtime_wasi_http::p3::add_to_linker(linker)
 }
 
 pub(crate) fn open(granted: &Granted) -> Hooks {

@@ -130,6 +130,42 @@ pub fn is_served(import: &str) -> bool {
     })
 }
 
+/// Whether an import of `import` is resolved by `served`, which is a name of an interface too.
+pub(crate) fn is_served_by(served: &str, import: &str) -> bool {
+    match (parse(served), parse(import)) {
+        (Some(served), Some(import)) => {
+            served.package == import.package
+                && served.interface == import.interface
+                && is_compatible(&served.version, &import.version)
+        }
+        _ => false,
+    }
+}
+
+/// What the components of an app share when they are joined: what has no grant, and the types that
+/// they hand each other.
+const SHARED: [&str; 11] = [
+    "wasi:io/",
+    "wasi:clocks/",
+    "wasi:random/",
+    "wasi:http/types",
+    "wasi:cli/types",
+    "wasi:cli/exit",
+    "wasi:cli/terminal-",
+    // Whom it trusts is granted, but wasmtime's own bindings know one for each instance.
+    "wasi:tls/",
+    // Values only, no resource.
+    "dhow:keyvalue/types",
+    "dhow:sql/types",
+    "dhow:blobstore/types",
+];
+
+/// Whether each component has `import` to itself, with its own grants, when it is joined with
+/// others: all that opens, connects, reads or writes.
+pub fn is_own(import: &str) -> bool {
+    is_served(import) && !SHARED.iter().any(|shared| import.starts_with(shared))
+}
+
 fn is_compatible(served: &Version, wanted: &Version) -> bool {
     let track = |version: &Version| match version.major {
         0 => (0, version.minor),

@@ -19,7 +19,9 @@ mod files;
 mod http_client;
 mod interfaces;
 mod keyvalue;
+mod linking;
 mod logging;
+mod parts;
 mod reading;
 mod redis;
 mod secrets;
@@ -27,19 +29,23 @@ mod sockets;
 mod sql;
 mod stdio;
 mod tls;
+mod wasi;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
-use dhow_engine::{Budget, InstanceState};
+use dhow_engine::Budget;
 use dhow_manifest::{Component, Endpoint, Grants, MemorySize, Name, Sockets};
+use thiserror::Error;
 use wasmtime::component::{Linker, ResourceTable};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi_http::WasiHttpCtx;
 
 use audit::Audit;
 use backends::Labels;
 use egress::Egress;
 use fault::unmatched;
+use linking::Linking;
+use parts::Part;
 
 pub use audit::{Denials, Denied};
 pub use backends::{BackendError, Backends, UnboundBackend};
@@ -49,7 +55,9 @@ pub use egress::BeyondEgress;
 pub use environment::MissingVariable;
 pub use fault::GrantFault;
 pub use files::UnknownFolder;
-pub use interfaces::{is_served, nearest_served};
+pub use interfaces::{is_own, is_served, nearest_served};
+pub use linking::OwnImport;
+pub use parts::{Parts, State};
 pub use secrets::{SecretError, SecretFolder};
 pub use stdio::{GuestOutput, LogLevel, Stream};
 pub use tls::UnknownAuthority;
@@ -66,6 +74,7 @@ pub struct Capabilities {
 type HostEnvironment = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 /// What one component of a revision may do: the manifest's grants, held against the host.
+#[derive(Clone)]
 pub struct Granted {
     component: Name,
     memory_limit: u64,
@@ -76,6 +85,9 @@ pub struct Granted {
     sql: sql::Granted,
     files: files::Granted,
     tls: tls::Granted,
+    /// Whose `grants.ca` counts for `wasi:tls`.
+    imports_tls: bool,
+    ca: Option<PathBuf>,
     blobstore: blobstore::Granted,
     redis: redis::Granted,
     config: config::Granted,
@@ -132,6 +144,8 @@ impl Capabilities {
         let tls = tls::grant(ca.as_deref(), &backends.tls);
         let mut granted = self.nothing(app, name, component.limits.memory);
         keep(&mut granted.tls, tls, &mut faults);
+        granted.imports_tls = imports.iter().any(|import| import.starts_with("wasi:tls/"));
+        granted.ca = ca;
         let egress = &backends.egress;
         faults.extend(beyond(egress, grants).map(GrantFault::from));
         let audit = &Audit::new(app, name, &self.denials);
@@ -171,14 +185,19 @@ impl Capabilities {
             files: files::nothing(),
             config: config::nothing(),
             tls,
+            imports_tls: false,
+            ca: None,
         }
     }
 
-    /// Makes the state of one instance.
-    pub fn open(&self, granted: &Granted) -> State {
-        let mut wasi = WasiCtxBuilder::new();
-        stdio::open(&granted.component, &self.output, &mut wasi);
-        self.state(granted, wasi)
+    /// Makes the state of one instance, of which each part has what it is granted.
+    pub fn open(&self, granted: &Parts<Granted>) -> State {
+        let parts = granted.map(|granted| {
+            let mut wasi = WasiCtxBuilder::new();
+            stdio::open(&granted.component, &self.output, &mut wasi);
+            self.part(granted, wasi)
+        });
+        state(granted, parts)
     }
 
     /// Makes the state of a command, which has the terminal and what is granted on the command
@@ -194,20 +213,15 @@ impl Capabilities {
         granted.sockets = sockets::grant(audit, &grants.sockets, egress);
         let mut wasi = WasiCtxBuilder::new();
         command::open(grants, &mut wasi)?;
-        Ok(self.state(&granted, wasi))
+        let part = self.part(&granted, wasi);
+        Ok(state(&Parts::one(granted), Parts::one(part)))
     }
 
-    fn state(&self, granted: &Granted, mut wasi: WasiCtxBuilder) -> State {
+    fn part(&self, granted: &Granted, mut wasi: WasiCtxBuilder) -> Part {
         environment::open(&granted.environment, &mut wasi);
         let sockets = sockets::open(&granted.sockets, &mut wasi);
-        let mut table = ResourceTable::new();
-        table.set_max_capacity(MAX_RESOURCES);
-        let mut http = WasiHttpCtx::new();
-        http.set_field_size_limit(MAX_FIELDS);
-        let mut state = State {
-            table,
+        let mut part = Part {
             wasi: wasi.max_random_size(MAX_RANDOM_BYTES).build(),
-            http,
             http_client: http_client::open(&granted.http),
             sockets,
             keyvalue: keyvalue::open(&granted.keyvalue),
@@ -215,14 +229,52 @@ impl Capabilities {
             blobstore: granted.blobstore.clone(),
             redis: granted.redis.clone(),
             files: files::open(&granted.files),
-            tls: tls::open(&granted.tls),
             config: config::open(&granted.config),
             log: logging::open(&granted.component, &self.output),
-            budget: Budget::new(granted.memory_limit),
         };
-        state.install_folders();
-        state
+        part.install_folders();
+        part
     }
+}
+
+/// What `parts` share: memory, which wasmtime does not count for each, is what all of them may have.
+fn state(granted: &Parts<Granted>, parts: Parts<Part>) -> State {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(MAX_RESOURCES);
+    let mut http = WasiHttpCtx::new();
+    http.set_field_size_limit(MAX_FIELDS);
+    let memory = granted.iter().map(|granted| granted.memory_limit);
+    let trusting = granted.iter().find(|granted| granted.imports_tls);
+    State {
+        table,
+        http,
+        tls: tls::open(&trusting.unwrap_or(granted.first()).tls),
+        budget: Budget::new(memory.fold(0, u64::saturating_add)),
+        parts,
+    }
+}
+
+/// What the parts of an entry may do, in their order.
+///
+/// # Errors
+/// When they would have to trust different authorities. `None` where there is no part.
+pub fn join(parts: Vec<Granted>) -> Result<Option<Parts<Granted>>, UnlikeAuthorities> {
+    let mut trusting = parts.iter().filter(|granted| granted.imports_tls);
+    if let Some(first) = trusting.next()
+        && let Some(other) = trusting.find(|other| other.ca != first.ca)
+    {
+        let (one, other) = (first.component.clone(), other.component.clone());
+        return Err(UnlikeAuthorities { one, other });
+    }
+    Ok(Parts::of(parts))
+}
+
+/// Two components that are joined use `wasi:tls`, of which there is one for both.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{one}` and `{other}` use wasi:tls in one instance, and have different `grants.ca`")]
+pub struct UnlikeAuthorities {
+    one: Name,
+    other: Name,
 }
 
 /// What of `grants` is more than the operator lets anybody reach.
@@ -253,57 +305,39 @@ where
 pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi::p3::add_to_linker(linker)?;
-    http_client::link(linker)?;
-    // From here on some of what is there is replaced by our own.
-    linker.allow_shadowing(true);
-    sockets::link(linker)?;
-    files::link(linker)?;
-    linker.allow_shadowing(false);
-    keyvalue::link(linker)?;
-    sql::link(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(linker)?;
     tls::link(linker)?;
-    blobstore::link(linker)?;
-    redis::link(linker)?;
-    config::link(linker)?;
-    logging::link(linker)
+    link_own(&mut Linking::interfaces(linker))
 }
 
-/// The state of one instance.
-pub struct State {
-    table: ResourceTable,
-    wasi: WasiCtx,
-    http: WasiHttpCtx,
-    http_client: http_client::Hooks,
-    sockets: sockets::Opened,
-    keyvalue: keyvalue::Opened,
-    sql: sql::Granted,
-    files: files::Opened,
-    tls: tls::Opened,
-    blobstore: blobstore::Granted,
-    redis: redis::Granted,
-    config: config::Granted,
-    log: logging::Log,
-    budget: Budget,
-}
-
-impl WasiView for State {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+/// Adds what each part of several that are joined has to itself, by the names that it has there.
+///
+/// # Errors
+/// When there are more than [`MAX_PARTS`], or a name is added twice.
+pub fn link_parts(
+    linker: &mut Linker<State>,
+    parts: usize,
+    imports: &[OwnImport],
+) -> wasmtime::Result<()> {
+    for part in 0..parts {
+        let mut to = Linking::part(linker, part, imports)?;
+        wasi::link(&mut to)?;
+        link_own(&mut to)?;
     }
+    Ok(())
 }
 
-impl WasiHttpView for State {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView {
-            ctx: &mut self.http,
-            table: &mut self.table,
-            hooks: &mut self.http_client,
-        }
-    }
-}
-
-impl InstanceState for State {
-    fn budget(&mut self) -> &mut Budget {
-        &mut self.budget
-    }
+fn link_own(to: &mut Linking<'_>) -> wasmtime::Result<()> {
+    // Some of what is there is replaced by our own.
+    to.linker().allow_shadowing(true);
+    sockets::link(to)?;
+    files::link(to)?;
+    to.linker().allow_shadowing(false);
+    keyvalue::link(to)?;
+    sql::link(to)?;
+    blobstore::link(to)?;
+    redis::link(to)?;
+    config::link(to)?;
+    logging::link(to)
 }

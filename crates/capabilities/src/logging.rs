@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use dhow_manifest::Name;
-use wasmtime::component::{HasData, Linker};
+use wasmtime::component::HasData;
 
-use crate::{GuestOutput, LogLevel, State, Stream};
+use crate::{
+    GuestOutput, LogLevel, Stream,
+    linking::{Linking, add},
+};
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -26,8 +29,8 @@ pub(crate) struct Log {
     output: Arc<dyn GuestOutput>,
 }
 
-pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    logging::add_to_linker::<State, Logging>(linker, |state| &mut state.log)
+pub(crate) fn link(to: &mut Linking<'_>) -> wasmtime::Result<()> {
+    add!(to, "wasi:logging/logging@0.1.0-draft", logging, Logging, log)
 }
 
 pub(crate) fn open(component: &Name, output: &Arc<dyn GuestOutput>) -> Log {

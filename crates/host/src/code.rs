@@ -1,4 +1,4 @@
-//! The code of a component at work: loaded while it is called, not held when it has not been for
+//! The code of an entry at work: loaded while it is called, not held when it has not been for
 //! long.
 
 use std::{
@@ -11,25 +11,27 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use dhow_capabilities::State;
-use dhow_engine::{Code, Engine, HttpEntry, Linker, Maker, Reuse};
-use dhow_package::{Artifact, Digest};
+use dhow_capabilities::{OwnImport, State};
+use dhow_engine::{Code, Engine, HttpEntry, LinkError, Linker, Maker, Reuse};
+use dhow_package::Artifact;
 use thiserror::Error;
 use tokio::{sync::Mutex as AsyncMutex, task::spawn_blocking};
+
+use crate::assembly::Assembly;
 
 /// Where compiled code comes from, and what it is linked with.
 pub(crate) struct Loader {
     pub(crate) engine: Arc<Engine>,
     pub(crate) linker: Linker<State>,
-    /// The components whose code is loaded, and since when each was not called.
-    loaded: Mutex<Vec<(Weak<ComponentCode>, Instant)>>,
+    /// The entries whose code is loaded, and since when each was not called.
+    loaded: Mutex<Vec<(Weak<EntryCode>, Instant)>>,
 }
 
-/// Finds the code of one component, loaded or not.
-pub(crate) struct ComponentCode {
-    digest: Digest,
-    /// From where it is compiled again when the cache has lost it.
-    path: PathBuf,
+/// Finds the code of one entry, loaded or not.
+pub(crate) struct EntryCode {
+    /// From what it is compiled again when the cache has lost it.
+    assembly: Assembly,
+    own: Box<[OwnImport]>,
     reuse: Option<Reuse>,
     loaded: ArcSwapOption<HttpEntry<State>>,
     /// Set by each call, cleared by each sweep: cheaper than the time of day.
@@ -47,16 +49,36 @@ impl Loader {
         Arc::new(Self { engine, linker, loaded: Mutex::default() })
     }
 
-    /// The code of a component that was linked just now.
+    /// Links `code`, which is made of `parts` components whose imports are `own`; `None` where it
+    /// exports no handler.
+    pub(crate) fn link(
+        &self,
+        code: &Code,
+        own: &[OwnImport],
+        parts: usize,
+        reuse: Option<Reuse>,
+    ) -> Option<Result<HttpEntry<State>, LinkError>> {
+        if parts == 1 {
+            return HttpEntry::new(&self.engine, &self.linker, code, reuse);
+        }
+        let mut linker = self.linker.clone();
+        match dhow_capabilities::link_parts(&mut linker, parts, own) {
+            Ok(()) => HttpEntry::new(&self.engine, &linker, code, reuse),
+            Err(error) => Some(Err(LinkError::Import(error))),
+        }
+    }
+
+    /// The code of an entry that was linked just now.
     pub(crate) fn loaded(
         &self,
-        artifact: &Artifact,
+        assembly: Assembly,
+        own: Vec<OwnImport>,
         reuse: Option<Reuse>,
         entry: HttpEntry<State>,
-    ) -> Arc<ComponentCode> {
-        let code = Arc::new(ComponentCode {
-            digest: artifact.digest(),
-            path: artifact.path().to_owned(),
+    ) -> Arc<EntryCode> {
+        let code = Arc::new(EntryCode {
+            assembly,
+            own: own.into(),
             reuse,
             loaded: ArcSwapOption::from_pointee(entry),
             was_called: AtomicBool::new(false),
@@ -69,7 +91,7 @@ impl Loader {
     /// The handler of `code`, which is loaded where it is not.
     pub(crate) async fn entry(
         self: &Arc<Self>,
-        code: &Arc<ComponentCode>,
+        code: &Arc<EntryCode>,
     ) -> Result<Arc<HttpEntry<State>>, LoadError> {
         if !code.was_called.load(Ordering::Relaxed) {
             code.was_called.store(true, Ordering::Relaxed);
@@ -81,9 +103,8 @@ impl Loader {
         if let Some(entry) = code.loaded.load_full() {
             return Ok(entry);
         }
-        let (loader, digest, path, reuse) =
-            (self.clone(), code.digest, code.path.clone(), code.reuse);
-        let load = move || loader.load(digest, path, reuse);
+        let (loader, lost) = (self.clone(), code.clone());
+        let load = move || loader.load(&lost);
         let entry = spawn_blocking(load).await.map_err(|_| LoadError::Cancelled)??;
         let entry = Arc::new(entry);
         code.loaded.store(Some(entry.clone()));
@@ -91,27 +112,22 @@ impl Loader {
         Ok(entry)
     }
 
-    fn load(
-        &self,
-        digest: Digest,
-        path: PathBuf,
-        reuse: Option<Reuse>,
-    ) -> Result<HttpEntry<State>, LoadError> {
-        let code = match self.engine.cached(digest.as_bytes()) {
+    fn load(&self, EntryCode { assembly, own, reuse, .. }: &EntryCode) -> Result<HttpEntry<State>, LoadError> {
+        let code = match self.engine.cached(assembly.digest().as_bytes()) {
             Some(code) => code,
-            None => self.compile(digest, path)?,
+            None => self.compile(assembly)?,
         };
-        HttpEntry::new(&self.engine, &self.linker, &code, reuse)
+        self.link(&code, own, assembly.len(), *reuse)
             .and_then(Result::ok)
             .ok_or(LoadError::Damaged)
     }
 
-    fn compile(&self, digest: Digest, path: PathBuf) -> Result<Code, LoadError> {
-        let artifact = Artifact::read(&path).map_err(|_| LoadError::Lost(path.clone()))?;
-        if artifact.digest() != digest {
-            return Err(LoadError::Lost(path));
-        }
-        let code = self.engine.load(artifact.bytes(), digest.as_bytes(), Maker::Anybody);
+    fn compile(&self, assembly: &Assembly) -> Result<Code, LoadError> {
+        let artifacts = assembly.read().map_err(LoadError::Lost)?;
+        let bytes: Vec<_> = artifacts.iter().map(Artifact::bytes).collect();
+        let joined = assembly.join(&bytes).map_err(|_| LoadError::Damaged)?;
+        let digest = assembly.digest();
+        let code = self.engine.load(&joined.wasm, digest.as_bytes(), Maker::Anybody);
         code.map_err(|_| LoadError::Damaged)
     }
 
@@ -140,9 +156,9 @@ impl Loader {
 
     /// Only what the cache has is let go of: what is served from memory has nowhere else to be. Nor
     /// what has instances that wait for requests: their own time is to end first.
-    fn let_go(&self, code: &ComponentCode) -> bool {
+    fn let_go(&self, code: &EntryCode) -> bool {
         let is_in_use = code.loaded.load().as_ref().is_some_and(|entry| entry.has_instances());
-        let goes = !is_in_use && self.engine.has_cached(code.digest.as_bytes());
+        let goes = !is_in_use && self.engine.has_cached(code.assembly.digest().as_bytes());
         if goes {
             code.loaded.store(None);
         }
@@ -154,7 +170,7 @@ impl Loader {
         self.all().iter().filter(|(code, _)| code.strong_count() > 0).count()
     }
 
-    fn keep(&self, code: &Arc<ComponentCode>) {
+    fn keep(&self, code: &Arc<EntryCode>) {
         let mut all = self.all();
         all.push((Arc::downgrade(code), Instant::now()));
         let is_too_much = all.len() > MAX_LOADED + MAX_LOADED / 8;
@@ -164,12 +180,12 @@ impl Loader {
         }
     }
 
-    fn all(&self) -> MutexGuard<'_, Vec<(Weak<ComponentCode>, Instant)>> {
+    fn all(&self) -> MutexGuard<'_, Vec<(Weak<EntryCode>, Instant)>> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl ComponentCode {
+impl EntryCode {
     pub(crate) fn is_loaded(&self) -> bool {
         self.loaded.load().is_some()
     }

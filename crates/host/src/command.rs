@@ -6,7 +6,7 @@ use dhow_manifest::Name;
 use dhow_package::Artifact;
 use thiserror::Error;
 
-use crate::{Host, LinkFault, LinkFaults, link::entry_or_faults};
+use crate::{Host, LinkFault, LinkFaults, link::entry_or_faults, surfaces::unserved};
 
 /// A command whose every import is served. Made only by [`Host::link_command`].
 pub struct LinkedCommand(CommandEntry<State>);
@@ -21,16 +21,17 @@ impl Host {
         name: &Name,
         artifact: &Artifact,
     ) -> Result<LinkedCommand, LinkFaults> {
-        let code = self
-            .load(name, artifact, Maker::Anybody)
-            .map_err(|fault| LinkFaults::from(vec![fault]))?;
+        let (path, digest, wasm) = (artifact.path(), artifact.digest(), artifact.bytes());
+        let code = self.load(name, path, digest, wasm, Maker::Anybody)?;
+        let unserved = unserved(name, code.imports());
+        if !unserved.is_empty() {
+            return Err(unserved.into());
+        }
         let entry = CommandEntry::new(&self.loader.linker, &code);
-        entry_or_faults(name, &code, entry, |component, exports| LinkFault::NoCommand {
-            component,
-            exports,
-        })
-        .map(LinkedCommand)
-        .map_err(LinkFaults::from)
+        let entry = entry_or_faults(name, &code, entry, |component, exports| {
+            LinkFault::NoCommand { component, exports }
+        })?;
+        Ok(LinkedCommand(entry))
     }
 
     /// Runs the command to its end.

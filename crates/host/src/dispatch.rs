@@ -15,17 +15,18 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::{
-    Host, LinkedComponent, LiveComponent,
+    Host, LinkedEntry, LiveEntry,
     admission::{Full, Place},
     code::LoadError,
+    live::Permits,
 };
 
-/// A request for a component.
+/// A request for an entry.
 pub struct Invocation {
     /// What it is called in the log.
     pub id: RequestId,
     /// Who is to answer.
-    pub component: Arc<LiveComponent>,
+    pub entry: Arc<LiveEntry>,
     /// The request.
     pub request: http::Request<Body>,
 }
@@ -36,7 +37,7 @@ pub type ResponseBody = dhow_engine::ResponseBody<Guard>;
 /// Counts an invocation for as long as it is under way, work after the response included.
 pub struct Guard {
     _place: Place,
-    _permit: OwnedSemaphorePermit,
+    _permits: Permitted,
     _token: TaskTrackerToken,
 }
 
@@ -84,13 +85,13 @@ pub enum Failure {
 }
 
 impl Host {
-    /// Makes an instance of `component` and drops it: the floor that measurements of requests are
+    /// Makes an instance of `entry` and drops it: the floor that measurements of requests are
     /// held against.
     ///
     /// # Errors
     /// When it can't be made.
-    pub async fn instantiate(&self, component: &LiveComponent) -> Result<(), Failure> {
-        let LinkedComponent { code, granted, .. } = &component.linked;
+    pub async fn instantiate(&self, entry: &LiveEntry) -> Result<(), Failure> {
+        let LinkedEntry { code, granted, .. } = &entry.linked;
         let entry = self.loader.entry(code).await?;
         Ok(entry.instantiate(self.loader.engine.store(self.capabilities.open(granted))).await?)
     }
@@ -102,16 +103,16 @@ impl Host {
     /// When the component is at its limit, there is no room for it, or the guest fails.
     pub async fn dispatch(
         &self,
-        Invocation { id, component, request }: Invocation,
+        Invocation { id, entry, request }: Invocation,
     ) -> Result<http::Response<ResponseBody>, Failure> {
-        let LinkedComponent { name, code, granted, limits } = &component.linked;
-        let permit = permit(&component).await?;
-        let place = self.admission.enter(&component.tenant).await?;
-        let entry = self.loader.entry(code).await?;
-        let guard = Guard { _place: place, _permit: permit, _token: self.invocations.token() };
+        let LinkedEntry { code, granted, limits, .. } = &entry.linked;
+        let permits = permits(&entry).await?;
+        let place = self.admission.enter(&entry.tenant).await?;
+        let handler = self.loader.entry(code).await?;
+        let guard = Guard { _place: place, _permits: permits, _token: self.invocations.token() };
         let open = || self.loader.engine.store(self.capabilities.open(granted));
-        let call = entry.call(open, request, limits.time, guard);
-        let name = name.clone();
+        let call = handler.call(open, request, limits.time, guard);
+        let name = entry.name().clone();
         let response = call
             .response(move |error| {
                 tracing::error!(component = %name, %id, "after the head of the response: {error}");
@@ -121,13 +122,26 @@ impl Host {
     }
 }
 
-async fn permit(component: &LiveComponent) -> Result<OwnedSemaphorePermit, Failure> {
-    let permits = &component.permits;
-    if let Ok(permit) = permits.clone().try_acquire_owned() {
-        return Ok(permit);
+async fn permits(entry: &LiveEntry) -> Result<Permitted, Failure> {
+    let mut permitted = Permitted { first: None, others: Vec::new() };
+    for Permits { free, limit } in &entry.permits {
+        let permit = match free.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => match timeout(ADMISSION_WAIT, free.clone().acquire_owned()).await {
+                Ok(Ok(permit)) => permit,
+                Ok(Err(_)) | Err(_) => return Err(Failure::Busy(*limit)),
+            },
+        };
+        match permitted.first {
+            None => permitted.first = Some(permit),
+            Some(_) => permitted.others.push(permit),
+        }
     }
-    match timeout(ADMISSION_WAIT, permits.clone().acquire_owned()).await {
-        Ok(Ok(permit)) => Ok(permit),
-        Ok(Err(_)) | Err(_) => Err(Failure::Busy(component.linked.limits.concurrency)),
-    }
+    Ok(permitted)
+}
+
+/// One of each component that an entry is made of: mostly of one.
+struct Permitted {
+    first: Option<OwnedSemaphorePermit>,
+    others: Vec<OwnedSemaphorePermit>,
 }

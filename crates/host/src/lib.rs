@@ -1,20 +1,22 @@
 //! Apps at work: linking a checked app with its components, admission, dispatch.
 
 mod admission;
+mod assembly;
 mod code;
 mod command;
 mod dispatch;
 mod link;
 mod live;
 mod router;
+mod surfaces;
 
 pub use admission::{Full, ReserveError, Tenant};
 pub use code::LoadError;
 pub use command::{LinkedCommand, RunError};
 pub use dhow_engine::{Body, CallError};
 pub use dispatch::{Failure, Guard, Invocation, RequestId, ResponseBody};
-pub use link::{LinkFault, LinkFaults, LinkedApp, LinkedComponent};
-pub use live::{LiveApp, LiveComponent};
+pub use link::{LinkFault, LinkFaults, LinkedApp, LinkedEntry};
+pub use live::{LiveApp, LiveEntry};
 
 use std::{sync::Arc, time::Duration};
 
@@ -108,7 +110,7 @@ impl Host {
         self.loader.unload(unused);
     }
 
-    /// The number of components whose code is loaded.
+    /// The number of entries whose code is loaded.
     pub fn loaded(&self) -> usize {
         self.loader.count()
     }

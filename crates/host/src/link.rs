@@ -3,34 +3,37 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use dhow_capabilities::{GrantFault, Granted, is_served, nearest_served};
-use dhow_engine::{Code, CompileError, HttpEntry, LinkError, Maker, Reuse};
-use dhow_manifest::{AboveCeiling, App, Component, Instances, Limits, Name};
-use dhow_package::Artifact;
+use dhow_capabilities::{GrantFault, Granted, Parts, UnlikeAuthorities};
+use dhow_compose::WiringFault;
+use dhow_engine::{Code, CompileError, LinkError, Maker, Reuse};
+use dhow_manifest::{AboveCeiling, App, Component, Entry, Instances, Limits, Name};
+use dhow_package::{Artifact, Digest};
 use thiserror::Error;
 
-use crate::{Host, code::ComponentCode, router::Router};
+use crate::{Host, assembly::Assembly, code::EntryCode, router::Router, surfaces::Surfaces};
 
-/// An app whose components are compiled, whose every import is served and whose every route has a
-/// handler. Made only by [`Host::link`].
+/// An app whose components are joined and compiled, whose every import is served and whose every
+/// route has a handler. Made only by [`Host::link`].
 pub struct LinkedApp {
     pub(crate) app: App,
-    /// In the order of their names.
-    pub(crate) components: Vec<LinkedComponent>,
-    /// Gives indexes of `components`.
+    pub(crate) entries: Vec<LinkedEntry>,
+    /// Gives indexes of `entries`.
     pub(crate) router: Router,
 }
 
-/// A component that can be called.
-pub struct LinkedComponent {
-    pub(crate) name: Name,
-    pub(crate) code: Arc<ComponentCode>,
-    pub(crate) granted: Granted,
+/// What can be called: a component with its middleware, and whomever these use.
+pub struct LinkedEntry {
+    pub(crate) entry: Entry,
+    /// The components that it is made of.
+    pub(crate) parts: Box<[Name]>,
+    pub(crate) code: Arc<EntryCode>,
+    pub(crate) granted: Parts<Granted>,
+    /// Of the component that answers.
     pub(crate) limits: Limits,
 }
 
@@ -41,8 +44,14 @@ impl LinkedApp {
     }
 }
 
+/// A component that may be part of entries.
+struct Checked<'a> {
+    artifact: &'a Artifact,
+    granted: Granted,
+}
+
 impl Host {
-    /// Compiles the components of `app` and links them. `artifacts` has one for each.
+    /// Joins the components of `app`, compiles and links them. `artifacts` has one for each.
     ///
     /// # Errors
     /// With everything that would keep the app from running.
@@ -52,16 +61,22 @@ impl Host {
         artifacts: &BTreeMap<Name, Artifact>,
     ) -> Result<LinkedApp, LinkFaults> {
         let mut faults = Vec::new();
-        let mut components = Vec::new();
-        let mut code = 0;
+        let mut checked = BTreeMap::new();
+        let surfaces = Surfaces::of(&app, artifacts, &mut faults);
         for (name, component) in app.components() {
             let Some(artifact) = artifacts.get(name) else {
                 faults.push(LinkFault::NoArtifact { component: name.clone() });
                 continue;
             };
-            match self.link_component(app.name(), name, component, artifact) {
+            if let Some(granted) = self.check(&app, name, component, &surfaces, &mut faults) {
+                checked.insert(name, Checked { artifact, granted });
+            }
+        }
+        let (mut entries, mut code) = (Vec::new(), 0);
+        for entry in app.entries() {
+            match self.link_entry(&app, &entry, artifacts, &checked) {
                 Ok((linked, size)) => {
-                    components.push(linked);
+                    entries.push(linked);
                     code += size as u64;
                 }
                 Err(found) => faults.extend(found),
@@ -74,20 +89,55 @@ impl Host {
         if !faults.is_empty() {
             return Err(LinkFaults(faults));
         }
-        match Router::new(app.routes(), app.components().keys()) {
-            Ok(router) => Ok(LinkedApp { app, components, router }),
+        match Router::new(app.routes(), entries.iter().map(|linked| &linked.entry)) {
+            Ok(router) => Ok(LinkedApp { app, entries, router }),
             Err(reason) => Err(LinkFaults(vec![LinkFault::Route(reason)])),
         }
     }
 
-    fn link_component(
+    /// What `component` is granted, whatever it is joined with.
+    fn check(
         &self,
-        app: &Name,
+        app: &App,
         name: &Name,
         component: &Component,
-        artifact: &Artifact,
-    ) -> Result<(LinkedComponent, usize), Vec<LinkFault>> {
-        let mut faults = Vec::new();
+        surfaces: &Surfaces,
+        faults: &mut Vec<LinkFault>,
+    ) -> Option<Granted> {
+        let before = faults.len();
+        let Component { limits, grants, .. } = component;
+        let quotas = grants.files.values().filter_map(|folder| folder.quota);
+        let above = self.settings.ceilings.exceeded(limits, quotas).into_iter();
+        faults.extend(above.map(|fault| LinkFault::Limit { component: name.clone(), fault }));
+        let imports = surfaces.imports_of_host(app, name, component, faults)?;
+        match self.capabilities.grant(app.name(), name, component, &imports) {
+            Ok(granted) => (faults.len() == before).then_some(granted),
+            Err(found) => {
+                let fault = |fault| LinkFault::Grant { component: name.clone(), fault };
+                faults.extend(found.into_iter().map(fault));
+                None
+            }
+        }
+    }
+
+    fn link_entry(
+        &self,
+        app: &App,
+        entry: &Entry,
+        artifacts: &BTreeMap<Name, Artifact>,
+        checked: &BTreeMap<&Name, Checked<'_>>,
+    ) -> Result<(LinkedEntry, usize), Vec<LinkFault>> {
+        let parts = app.parts(entry);
+        let assembly = Assembly::of(&parts, artifacts).map_err(|_| Vec::new())?;
+        let found: Vec<_> = parts.iter().filter_map(|part| checked.get(part.name)).collect();
+        let bytes: Vec<_> = parts
+            .iter()
+            .filter_map(|part| artifacts.get(part.name).map(Artifact::bytes))
+            .collect();
+        let joined = assembly.join(&bytes).map_err(|faults| {
+            faults.into_iter().map(LinkFault::Wiring).collect::<Vec<_>>()
+        })?;
+        let component = app.components().get(&entry.component).ok_or_else(Vec::new)?;
         let reuse = match component.instances {
             Instances::Fresh => None,
             Instances::Reused(reuse) => {
@@ -96,58 +146,41 @@ impl Host {
             }
         };
         // What is built here is the user's own, and what is not may be anybody's.
-        let maker = if component.build.is_some() { Maker::User } else { Maker::Anybody };
-        let Component { limits, grants, .. } = component;
-        let quotas = grants.files.values().filter_map(|folder| folder.quota);
-        let above = self.settings.ceilings.exceeded(limits, quotas).into_iter();
-        faults.extend(above.map(|fault| LinkFault::Limit { component: name.clone(), fault }));
-        let mut size = 0;
-        let mut granted = None;
-        let entry = match self.load(name, artifact, maker) {
-            Ok(code) => {
-                size = code.size();
-                let found = self.capabilities.grant(app, name, component, code.imports());
-                granted = found
-                    .map_err(|found| {
-                        faults.extend(
-                            found
-                                .into_iter()
-                                .map(|fault| LinkFault::Grant { component: name.clone(), fault }),
-                        );
-                    })
-                    .ok();
-                let entry = HttpEntry::new(&self.loader.engine, &self.loader.linker, &code, reuse);
-                entry_or_faults(name, &code, entry, |component, exports| LinkFault::NoHandler {
-                    component,
-                    exports,
-                })
-            }
-            Err(fault) => Err(vec![fault]),
-        }
-        .map_err(|found| faults.extend(found));
-        match (granted, entry) {
-            (Some(granted), Ok(entry)) if faults.is_empty() => {
-                let code = self.loader.loaded(artifact, reuse, entry);
-                let (name, limits) = (name.clone(), component.limits);
-                Ok((LinkedComponent { name, code, granted, limits }, size))
-            }
-            _ => Err(faults),
-        }
+        let is_built = parts.iter().all(|part| part.component.build.is_some());
+        let maker = if is_built { Maker::User } else { Maker::Anybody };
+        let Some(first) = found.first().filter(|_| found.len() == parts.len()) else {
+            // What is wrong with a component is said already.
+            return Err(Vec::new());
+        };
+        let name = parts.first().map_or(&entry.component, |part| part.name);
+        let code = self.load(name, first.artifact.path(), assembly.digest(), &joined.wasm, maker)?;
+        let linked = self.loader.link(&code, &joined.own, assembly.len(), reuse);
+        let http = entry_or_faults(name, &code, linked, |component, exports| {
+            LinkFault::NoHandler { component, exports }
+        })?;
+        let granted = found.iter().map(|checked| checked.granted.clone()).collect();
+        let granted = dhow_capabilities::join(granted)
+            .map_err(|fault| vec![LinkFault::Authorities(fault)])?
+            .ok_or_else(Vec::new)?;
+        let names = parts.iter().map(|part| part.name.clone()).collect();
+        let limits = component.limits;
+        let size = code.size();
+        let code = self.loader.loaded(assembly, joined.own, reuse, http);
+        Ok((LinkedEntry { entry: entry.clone(), parts: names, code, granted, limits }, size))
     }
 
     pub(crate) fn load(
         &self,
         name: &Name,
-        artifact: &Artifact,
+        path: &Path,
+        digest: Digest,
+        wasm: &[u8],
         maker: Maker,
-    ) -> Result<Code, LinkFault> {
+    ) -> Result<Code, Vec<LinkFault>> {
         let start = Instant::now();
-        let digest = artifact.digest();
-        let code = self.loader.engine.load(artifact.bytes(), digest.as_bytes(), maker);
-        let code = code.map_err(|error| LinkFault::Damaged {
-            component: name.clone(),
-            path: artifact.path().to_owned(),
-            error,
+        let code = self.loader.engine.load(wasm, digest.as_bytes(), maker).map_err(|error| {
+            let (component, path) = (name.clone(), path.to_owned());
+            vec![LinkFault::Damaged { component, path, error }]
         })?;
         let time = start.elapsed();
         if time > NOTICEABLE {
@@ -168,29 +201,11 @@ pub(crate) fn entry_or_faults<E>(
     entry: Option<Result<E, dhow_engine::LinkError>>,
     none: impl FnOnce(Name, Vec<String>) -> LinkFault,
 ) -> Result<E, Vec<LinkFault>> {
-    let mut faults = unserved(component, code);
     match entry {
-        Some(Ok(entry)) => return Ok(entry),
-        // Where an import is missing, that is the reason, and said already.
-        Some(Err(error)) if faults.is_empty() => {
-            faults.push(LinkFault::Mismatch { component: component.clone(), error });
-        }
-        Some(Err(_)) => {}
-        None => faults.push(none(component.clone(), code.exports().to_vec())),
+        Some(Ok(entry)) => Ok(entry),
+        Some(Err(error)) => Err(vec![LinkFault::Mismatch { component: component.clone(), error }]),
+        None => Err(vec![none(component.clone(), code.exports().to_vec())]),
     }
-    Err(faults)
-}
-
-fn unserved(component: &Name, code: &Code) -> Vec<LinkFault> {
-    code.imports()
-        .iter()
-        .filter(|import| !is_served(import))
-        .map(|import| LinkFault::Unserved {
-            component: component.clone(),
-            import: import.clone(),
-            nearest: nearest_served(import),
-        })
-        .collect()
 }
 
 /// Something that keeps an app from running.
@@ -202,7 +217,11 @@ pub enum LinkFault {
     #[error("component `{component}` is {error} ({})", path.display())]
     Damaged { component: Name, path: PathBuf, error: CompileError },
     #[error("component `{component}` imports `{import}`, which nobody serves")]
-    Unserved { component: Name, import: String, nearest: Option<String> },
+    Unserved { component: Name, import: String, nearest: Option<String>, exporters: Vec<Name> },
+    #[error(transparent)]
+    Wiring(WiringFault),
+    #[error(transparent)]
+    Authorities(UnlikeAuthorities),
     #[error("component `{component}` does not fit: {error}")]
     Mismatch { component: Name, error: LinkError },
     #[error("component `{component}` has no HTTP handler: it exports {}", list(exports))]
@@ -223,6 +242,17 @@ impl LinkFault {
     /// What to do about it.
     pub fn help(&self) -> Option<String> {
         match self {
+            Self::Unserved { import, exporters, .. } if !exporters.is_empty() => {
+                let name = import.split_once('@').map_or(import.as_str(), |(name, _)| name);
+                let lines = exporters.iter().map(|by| format!("uses = {{ \"{name}\" = \"{by}\" }}"));
+                Some(format!("write: {}", lines.collect::<Vec<_>>().join("\nor: ")))
+            }
+            Self::Wiring(fault) => fault.help(),
+            Self::Authorities(_) => Some(
+                "give both the same, or have one called by name: \
+                 grants.http = [\"http://NAME.internal\"]"
+                    .to_owned(),
+            ),
             Self::Unserved { nearest: Some(nearest), .. } => {
                 Some(format!("the nearest that is served: {nearest}"))
             }

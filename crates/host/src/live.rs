@@ -1,42 +1,59 @@
 //! The app that answers, and what each of its components has under way.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use dhow_manifest::Name;
 use tokio::sync::Semaphore;
 
-use crate::{LinkedApp, LinkedComponent, admission::Tenant, router::Router};
+use crate::{LinkedApp, LinkedEntry, admission::Tenant, router::Router};
 
 /// An app at work. It is kept small: there may be a hundred thousand of which none is called.
 pub struct LiveApp {
     name: Name,
-    /// In the order of their names.
-    components: Box<[Arc<LiveComponent>]>,
-    /// Gives indexes of `components`.
+    entries: Box<[Arc<LiveEntry>]>,
+    /// Gives indexes of `entries`.
     router: Router,
 }
 
-/// A component at work.
-pub struct LiveComponent {
-    pub(crate) linked: LinkedComponent,
+/// An entry at work.
+pub struct LiveEntry {
+    pub(crate) linked: LinkedEntry,
     pub(crate) tenant: Arc<Tenant>,
-    /// One for each invocation that it may have under way.
-    pub(crate) permits: Arc<Semaphore>,
+    /// Of each component that it is made of.
+    pub(crate) permits: Box<[Permits]>,
+}
+
+/// One for each invocation that a component may have under way, in whatever entry.
+#[derive(Clone)]
+pub(crate) struct Permits {
+    pub(crate) free: Arc<Semaphore>,
+    pub(crate) limit: u32,
 }
 
 impl LiveApp {
     pub(crate) fn new(
-        LinkedApp { app, components, router }: LinkedApp,
+        LinkedApp { app, entries, router }: LinkedApp,
         tenant: &Arc<Tenant>,
     ) -> Self {
-        let components = components
-            .into_iter()
-            .map(|linked| {
-                let permits = Arc::new(Semaphore::new(linked.limits.concurrency as usize));
-                Arc::new(LiveComponent { linked, tenant: tenant.clone(), permits })
+        let permits: BTreeMap<&Name, Permits> = app
+            .components()
+            .iter()
+            .map(|(name, component)| {
+                let limit = component.limits.concurrency;
+                (name, Permits { free: Arc::new(Semaphore::new(limit as usize)), limit })
             })
             .collect();
-        Self { name: app.name().clone(), components, router }
+        let entries = entries
+            .into_iter()
+            .map(|linked| {
+                // In the order of their names, so that no two entries wait for each other.
+                let mut names: Vec<_> = linked.parts.iter().collect();
+                names.sort();
+                let permits = names.iter().filter_map(|name| permits.get(*name)).cloned().collect();
+                Arc::new(LiveEntry { permits, tenant: tenant.clone(), linked })
+            })
+            .collect();
+        Self { name: app.name().clone(), entries, router }
     }
 
     /// The app's name.
@@ -44,16 +61,16 @@ impl LiveApp {
         &self.name
     }
 
-    /// The component that answers requests for `path`.
-    pub fn route(&self, path: &str) -> Option<&Arc<LiveComponent>> {
-        self.components.get(self.router.find(path)?)
+    /// Who answers requests for `path`.
+    pub fn route(&self, path: &str) -> Option<&Arc<LiveEntry>> {
+        self.entries.get(self.router.find(path)?)
     }
 }
 
-impl LiveComponent {
-    /// The component's name.
+impl LiveEntry {
+    /// The name of the component that answers.
     pub fn name(&self) -> &Name {
-        &self.linked.name
+        &self.linked.entry.component
     }
 
     /// Whether its code is loaded.

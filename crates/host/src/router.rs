@@ -1,10 +1,10 @@
-//! Which component answers a path.
+//! Who answers a path.
 
 use std::collections::HashMap;
 
-use dhow_manifest::{Name, PathPattern, Route, Segment};
+use dhow_manifest::{Entry, PathPattern, Route, Segment};
 
-/// Finds the component for a path: a tree of segments, in which text is tried before a parameter,
+/// Finds the entry for a path: a tree of segments, in which text is tried before a parameter,
 /// and a parameter before the rest. The time grows with the length of the path, not with the number
 /// of routes.
 #[derive(Default)]
@@ -12,7 +12,7 @@ pub(crate) struct Router {
     root: Node,
 }
 
-/// Where patterns go on after the segments that led here. A target is an index of a component.
+/// Where patterns go on after the segments that led here. A target is an index of an entry.
 #[derive(Default)]
 struct Node {
     texts: HashMap<String, Node>,
@@ -24,18 +24,18 @@ struct Node {
 }
 
 impl Router {
-    /// A router that gives the index in `components` of the component that a route leads to.
+    /// A router that gives the index in `entries` of the one that a route leads to.
     ///
     /// # Errors
     /// When a route leads to none, which no route of a checked manifest does.
     pub(crate) fn new<'a>(
         routes: &[Route],
-        components: impl Iterator<Item = &'a Name> + Clone,
+        entries: impl Iterator<Item = &'a Entry> + Clone,
     ) -> Result<Self, String> {
         let mut router = Self::default();
-        for Route { path, component } in routes {
-            let Some(index) = components.clone().position(|name| name == component) else {
-                return Err(format!("`{path}` leads to `{component}`, which does not exist"));
+        for Route { path, entry } in routes {
+            let Some(index) = entries.clone().position(|known| known == entry) else {
+                return Err(format!("`{path}` leads to `{entry}`, which does not exist"));
             };
             router.insert(path, index);
         }
@@ -81,20 +81,23 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
+    use dhow_manifest::Name;
+
     use super::*;
 
     fn router(routes: &[&str]) -> impl Fn(&str) -> Option<String> {
-        let names: Vec<_> =
-            (0..routes.len()).map(|index| Name::new(&format!("c{index}")).unwrap()).collect();
+        let entries: Vec<_> = (0..routes.len())
+            .map(|index| Entry::plain(Name::new(&format!("c{index}")).unwrap()))
+            .collect();
         let parsed: Vec<_> = routes
             .iter()
-            .zip(&names)
-            .map(|(path, component)| Route {
+            .zip(&entries)
+            .map(|(path, entry)| Route {
                 path: PathPattern::parse(path).unwrap(),
-                component: component.clone(),
+                entry: entry.clone(),
             })
             .collect();
-        let router = Router::new(&parsed, names.iter()).unwrap();
+        let router = Router::new(&parsed, entries.iter()).unwrap();
         let routes: Vec<_> = routes.iter().map(|&route| route.to_owned()).collect();
         move |path| router.find(path).map(|index| routes[index].clone())
     }

@@ -5,8 +5,11 @@ use std::{collections::BTreeMap, ops::Range, path::PathBuf};
 use toml::de::DeTable;
 
 use crate::{
-    Fault, Faults, Grants, Instances, Limits, Name, PathPattern, Route, grants, instances,
+    Entry, Fault, Faults, Grants, Instances, InterfaceName, Limits, Name, PathPattern, Route,
+    grants, instances,
     raw::{self, Table, Value},
+    routes,
+    wiring::{self, Reference},
 };
 
 /// A checked app: every name resolves, every limit is within bounds, every route is distinct.
@@ -33,6 +36,8 @@ pub struct Component {
     pub limits: Limits,
     /// How long an instance of it lives.
     pub instances: Instances,
+    /// Which of its imports other components of the app serve.
+    pub uses: BTreeMap<InterfaceName, Name>,
 }
 
 /// How a component is built from its sources.
@@ -82,9 +87,13 @@ impl App {
             grants: Grants::default(),
             limits: Limits::default(),
             instances: Instances::default(),
+            uses: BTreeMap::new(),
         };
         Self {
-            routes: vec![Route { path: PathPattern::everything(), component: name.clone() }],
+            routes: vec![Route {
+                path: PathPattern::everything(),
+                entry: Entry::plain(name.clone()),
+            }],
             components: BTreeMap::from([(name.clone(), component)]),
             name,
             version: None,
@@ -106,7 +115,7 @@ impl App {
         &self.components
     }
 
-    /// The HTTP routes in the order of the manifest. Their components exist.
+    /// The HTTP routes in the order of the manifest. Their entries' components exist.
     pub fn routes(&self) -> &[Route] {
         &self.routes
     }
@@ -129,16 +138,9 @@ fn read_app(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Option<App> {
         .get("version")
         .and_then(|value| raw::string(value, r#"version = "1.2.0""#, faults))
         .map(str::to_owned);
-    let components = read_components(table.get("component"), faults);
-    let http = table.get("http");
-    let is_empty = |value: Value<'_>| value.get_ref().as_array().is_some_and(|all| all.is_empty());
-    let routes = match http.filter(|value| !is_empty(value)) {
-        Some(value) => {
-            check_every_component_is_reached(value, &components, faults);
-            read_routes(value, &components, faults)
-        }
-        None => default_route(&components, faults),
-    };
+    let mut components = read_components(table.get("component"), faults);
+    routes::resolve(&mut components, faults);
+    let routes = routes::read(table.get("http"), &components, faults);
     table.finish(faults);
     Some(App {
         name: name?,
@@ -164,12 +166,16 @@ fn read_name(text: &str, span: Range<usize>, faults: &mut Vec<Fault>) -> Option<
 }
 
 /// A component that stands in the manifest; `component` is there where it has no fault.
-struct FoundComponent {
-    span: Range<usize>,
-    component: Option<Component>,
+pub(crate) struct FoundComponent {
+    pub(crate) span: Range<usize>,
+    pub(crate) component: Option<Component>,
+    /// Of which others it uses what.
+    pub(crate) uses: Vec<(InterfaceName, Reference)>,
+    /// Whom it calls by name.
+    pub(crate) calls: Vec<Reference>,
 }
 
-const COMPONENT_EXAMPLE: &str = "[component.cart]\nsource = \"cart.wasm\"";
+pub(crate) const COMPONENT_EXAMPLE: &str = "[component.cart]\nsource = \"cart.wasm\"";
 
 fn read_components(
     value: Option<Value<'_>>,
@@ -188,10 +194,11 @@ fn read_components(
         return components;
     };
     for (key, value) in entries {
+        let (mut uses, mut calls) = (Vec::new(), Vec::new());
         let component = raw::table(value, "a component", COMPONENT_EXAMPLE, faults)
-            .and_then(|table| read_component(key.get_ref(), table, faults));
+            .and_then(|table| read_component(key.get_ref(), table, &mut uses, &mut calls, faults));
         if let Some(name) = read_name(key.get_ref(), key.span(), faults) {
-            components.insert(name, FoundComponent { span: key.span(), component });
+            components.insert(name, FoundComponent { span: key.span(), component, uses, calls });
         }
     }
     if entries.is_empty() {
@@ -203,7 +210,13 @@ fn read_components(
     components
 }
 
-fn read_component(name: &str, mut table: Table<'_>, faults: &mut Vec<Fault>) -> Option<Component> {
+fn read_component(
+    name: &str,
+    mut table: Table<'_>,
+    uses: &mut Vec<(InterfaceName, Reference)>,
+    calls: &mut Vec<Reference>,
+    faults: &mut Vec<Fault>,
+) -> Option<Component> {
     let source = match table.get("source") {
         Some(value) => read_source(value, faults),
         None => {
@@ -220,12 +233,13 @@ fn read_component(name: &str, mut table: Table<'_>, faults: &mut Vec<Fault>) -> 
         .and_then(|value| {
             raw::table(value, "grants", r#"grants.http = ["https://api.example.com"]"#, faults)
         })
-        .map(|table| grants::read(table, faults));
+        .map(|table| grants::read(table, calls, faults));
     let limits = table
         .get("limits")
         .and_then(|value| raw::table(value, "limits", r#"limits = { memory = "64MiB" }"#, faults))
         .map(|table| read_limits(table, faults));
     let instances = table.get("instances").and_then(|value| instances::read(value, faults));
+    *uses = table.get("uses").map(|value| wiring::read_uses(value, faults)).unwrap_or_default();
     table.finish(faults);
     Some(Component {
         source: source?,
@@ -233,6 +247,8 @@ fn read_component(name: &str, mut table: Table<'_>, faults: &mut Vec<Fault>) -> 
         grants: grants.unwrap_or_default(),
         limits: limits.unwrap_or_default(),
         instances: instances.unwrap_or_default(),
+        // Whether they exist is known when all are read.
+        uses: BTreeMap::new(),
     })
 }
 
@@ -342,138 +358,4 @@ fn limit_or_fault<T>(
             );
         })
         .ok()
-}
-
-const ROUTE_EXAMPLE: &str = "[[http]]\npath = \"/...\"\ncomponent = \"cart\"";
-
-fn read_routes(
-    value: Value<'_>,
-    components: &BTreeMap<Name, FoundComponent>,
-    faults: &mut Vec<Fault>,
-) -> Vec<Route> {
-    let Some(array) = value.get_ref().as_array() else {
-        faults.push(raw::wrong_type(value, "an array of tables", ROUTE_EXAMPLE));
-        return Vec::new();
-    };
-    let mut routes: Vec<Route> = Vec::new();
-    for value in array {
-        let Some((route, span)) = raw::table(value, "an HTTP route", ROUTE_EXAMPLE, faults)
-            .and_then(|table| read_route(table, components, faults))
-        else {
-            continue;
-        };
-        if let Some(other) = routes.iter().find(|other| other.path.is_same_as(&route.path)) {
-            faults.push(
-                Fault::new(
-                    span,
-                    format!(
-                        "`{}` matches the same paths as `{}`, which goes to `{}`",
-                        route.path, other.path, other.component
-                    ),
-                )
-                .help("remove one of the two"),
-            );
-            continue;
-        }
-        routes.push(route);
-    }
-    routes
-}
-
-fn read_route(
-    mut table: Table<'_>,
-    components: &BTreeMap<Name, FoundComponent>,
-    faults: &mut Vec<Fault>,
-) -> Option<(Route, Range<usize>)> {
-    let span = table.span.clone();
-    let mut required = |key: &'static str, example: &str, faults: &mut Vec<Fault>| {
-        let Some(value) = table.get(key) else {
-            faults.push(
-                Fault::new(span.clone(), format!("the route has no {key}"))
-                    .help(format!("write: {example}")),
-            );
-            return None;
-        };
-        Some((raw::string(value, example, faults)?, value.span()))
-    };
-    let path = required("path", r#"path = "/...""#, faults);
-    let component = required("component", r#"component = "cart""#, faults);
-    table.finish(faults);
-
-    let component =
-        component.and_then(|(text, span)| read_component_name(text, span, components, faults));
-    let (path, path_span) = path?;
-    let path = crate::PathPattern::parse(path)
-        .map_err(|error| {
-            faults.push(
-                Fault::new(path_span.clone(), format!("`{path}`: {error}"))
-                    .help(r#"write: path = "/cart", "/cart/:id" or "/cart/...""#),
-            );
-        })
-        .ok()?;
-    Some((Route { path, component: component? }, path_span))
-}
-
-fn read_component_name(
-    text: &str,
-    span: Range<usize>,
-    components: &BTreeMap<Name, FoundComponent>,
-    faults: &mut Vec<Fault>,
-) -> Option<Name> {
-    if let Some((name, _)) = components.get_key_value(text) {
-        return Some(name.clone());
-    }
-    let nearest =
-        components.keys().min_by_key(|name| strsim::damerau_levenshtein(text, name.as_str()));
-    let help = match nearest {
-        Some(name) => format!("did you mean `{name}`?"),
-        None => format!("write: {COMPONENT_EXAMPLE}"),
-    };
-    faults.push(Fault::new(span, format!("no component is called `{text}`")).help(help));
-    None
-}
-
-/// An app of one component that names no route answers every path.
-fn default_route(
-    components: &BTreeMap<Name, FoundComponent>,
-    faults: &mut Vec<Fault>,
-) -> Vec<Route> {
-    let mut names = components.keys();
-    match (names.next(), names.next()) {
-        (Some(only), None) => {
-            vec![Route { path: PathPattern::everything(), component: only.clone() }]
-        }
-        (Some(_), Some(_)) => {
-            faults.push(
-                Fault::new(0..0, "the app has several components and no route")
-                    .help(format!("write: {ROUTE_EXAMPLE}")),
-            );
-            Vec::new()
-        }
-        (None, _) => Vec::new(),
-    }
-}
-
-fn check_every_component_is_reached(
-    routes: Value<'_>,
-    components: &BTreeMap<Name, FoundComponent>,
-    faults: &mut Vec<Fault>,
-) {
-    // By what is written: a route that has a fault of its own leads there all the same.
-    let named: Vec<&str> = routes
-        .get_ref()
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|route| route.get_ref().get("component")?.get_ref().as_str())
-        .collect();
-    for (name, found) in components {
-        if !named.contains(&name.as_str()) {
-            let route = format!("[[http]]\npath = \"/{name}/...\"\ncomponent = \"{name}\"");
-            faults.push(
-                Fault::new(found.span.clone(), format!("no route leads to component `{name}`"))
-                    .help(format!("write: {route}")),
-            );
-        }
-    }
 }

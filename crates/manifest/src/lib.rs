@@ -15,6 +15,8 @@ mod name;
 mod operator;
 mod raw;
 mod route;
+mod routes;
+mod wiring;
 
 pub use app::{App, Build, Component};
 pub use fault::{Fault, Faults, Position};
@@ -30,3 +32,4 @@ pub use operator::{
     S3Bucket, Secret, SqlBackend,
 };
 pub use route::{PathPattern, PathPatternError, Route, Segment};
+pub use wiring::{Entry, HANDLER, InterfaceName, MAX_PARTS, NoInterface, Part, Wire};

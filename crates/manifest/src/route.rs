@@ -1,18 +1,18 @@
-//! Which paths a component answers.
+//! Which paths an entry answers.
 
 use std::fmt;
 
 use thiserror::Error;
 
-use crate::Name;
+use crate::Entry;
 
-/// An `[[http]]` entry: requests whose path matches go to the component.
+/// An `[[http]]` entry: requests whose path matches go to the entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// The pattern that the path of a request is held against.
     pub path: PathPattern,
-    /// The component that answers.
-    pub component: Name,
+    /// Who answers.
+    pub entry: Entry,
 }
 
 /// A pattern for the path of a request:

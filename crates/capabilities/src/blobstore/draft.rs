@@ -23,15 +23,15 @@ use bindings::wasi::blobstore::{
     types,
 };
 use futures_util::{StreamExt as _, stream::BoxStream};
-use wasmtime::component::{Linker, Resource};
+use wasmtime::component::Resource;
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 
 use super::{
-    serve::{Blobs, Container, View, view},
+    serve::{Blobs, Container, View},
     store::{Entry, Error, Range, Store},
     value::{IncomingValue, OutgoingValue},
 };
-use crate::State;
+use crate::linking::{Linking, add};
 
 /// As many names are given or skipped at a time.
 const MAX_NAMES: u64 = 1_000;
@@ -61,10 +61,10 @@ impl Names {
     }
 }
 
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    types::add_to_linker::<State, Blobs>(linker, view)?;
-    container::add_to_linker::<State, Blobs>(linker, view)?;
-    blobstore::add_to_linker::<State, Blobs>(linker, view)
+pub(super) fn link(to: &mut Linking<'_>) -> wasmtime::Result<()> {
+    add!(to, "wasi:blobstore/types@0.2.0-draft", types, Blobs, blobstore)?;
+    add!(to, "wasi:blobstore/container@0.2.0-draft", container, Blobs, blobstore)?;
+    add!(to, "wasi:blobstore/blobstore@0.2.0-draft", blobstore, Blobs, blobstore)
 }
 
 /// What the guest gets: its errors are texts.

@@ -12,15 +12,15 @@ mod value;
 use std::{path::Path, sync::Arc};
 
 use dhow_manifest::{BlobBackend, Name};
-use wasmtime::component::Linker;
 
 use crate::{
-    State,
     backends::{BindFault, Labels},
+    linking::Linking,
     tls::Tls,
 };
 
 pub(crate) use s3::BucketError;
+pub(crate) use serve::View;
 pub(crate) use store::Store;
 
 mod bindings {
@@ -58,7 +58,7 @@ pub(crate) fn embedded(name: &Name, data: &Path) -> Arc<Store> {
 /// The containers that one component can open, each a store of its own.
 pub(crate) type Granted = Labels<Store>;
 
-pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    serve::link(linker)?;
-    draft::link(linker)
+pub(crate) fn link(to: &mut Linking<'_>) -> wasmtime::Result<()> {
+    serve::link(to)?;
+    draft::link(to)
 }

@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use wasmtime::{
     StoreContextMut,
     component::{
-        Accessor, HasData, Linker, Resource, ResourceTable, Source, StreamConsumer, StreamReader,
+        Accessor, HasData, Resource, ResourceTable, Source, StreamConsumer, StreamReader,
         StreamResult,
     },
 };
@@ -21,7 +21,11 @@ use super::{
     pipe::Pipe,
     store::{Entry, Error, Metadata, Object, PutOptions, Range, Store},
 };
-use crate::{State, reading};
+use crate::{
+    linking::{Linking, add},
+    parts::Caller,
+    reading,
+};
 
 /// A container that was opened, of both interfaces.
 #[expect(unreachable_pub, reason = "the bindings re-export it")]
@@ -38,17 +42,16 @@ impl HasData for Blobs {
 }
 
 /// An instance's containers and its table of resources.
-pub(super) struct View<'a> {
+pub(crate) struct View<'a> {
     pub(super) granted: &'a Granted,
     pub(super) table: &'a mut ResourceTable,
 }
 
-pub(super) fn view(state: &mut State) -> View<'_> {
-    let State { blobstore, table, .. } = state;
-    View { granted: blobstore, table }
-}
+impl<'a> View<'a> {
+    pub(crate) fn of(caller: Caller<'a>) -> Self {
+        Self { granted: &caller.part.blobstore, table: caller.table }
+    }
 
-impl View<'_> {
     pub(super) fn open(&mut self, label: String) -> Served<Resource<Container>> {
         let Some(store) = self.granted.open(&label, "blobstore") else {
             return Ok(Err(Error::AccessDenied));
@@ -58,9 +61,9 @@ impl View<'_> {
     }
 }
 
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    types::add_to_linker::<State, Blobs>(linker, view)?;
-    interface::add_to_linker::<State, Blobs>(linker, view)
+pub(super) fn link(to: &mut Linking<'_>) -> wasmtime::Result<()> {
+    add!(to, "dhow:blobstore/types@0.1.0", types, Blobs, blobstore)?;
+    add!(to, "dhow:blobstore/store@0.1.0", interface, Blobs, blobstore)
 }
 
 impl types::Host for View<'_> {}

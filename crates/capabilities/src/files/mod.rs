@@ -18,13 +18,17 @@ use std::{
 
 use dhow_manifest::Folder;
 use thiserror::Error;
-use wasmtime::component::{Linker, Resource, ResourceTable};
+use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::{
     FsPerms, WasiCtxBuilder, WasiCtxView, WasiView,
     filesystem::{Descriptor, OpenMode, WasiFilesystemCtx, WasiFilesystemView as _},
 };
 
-use crate::{State, audit::Audit};
+use crate::{
+    audit::Audit,
+    linking::Linking,
+    parts::{Caller, Part},
+};
 use meter::MeteredFile;
 use quota::Quota;
 
@@ -122,9 +126,9 @@ pub(crate) fn open(Granted(folders): &Granted) -> Opened {
 }
 
 /// Replaces the functions by which folders grow.
-pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    p2::link(linker)?;
-    p3::link(linker)
+pub(crate) fn link(to: &mut Linking<'_>) -> wasmtime::Result<()> {
+    p2::link(to)?;
+    p3::link(to)
 }
 
 /// Where wasmtime-wasi makes folders of what it is told.
@@ -190,20 +194,22 @@ impl Opened {
     }
 }
 
-impl State {
+impl Part {
     /// Puts the granted folders where wasmtime-wasi gives them out.
     pub(crate) fn install_folders(&mut self) {
-        if let Some(folders) = self.files.folders.clone() {
-            *self.filesystem().ctx = folders.opened.clone();
+        if let Some(folders) = &self.files.folders {
+            *self.wasi.filesystem() = folders.opened.clone();
         }
     }
+}
 
+impl Caller<'_> {
     /// The file behind `descriptor`, where it can be written to and has a quota.
     fn metered(
         &mut self,
         descriptor: &Resource<Descriptor>,
     ) -> wasmtime::Result<Option<MeteredFile>> {
-        let Some(quota) = self.files.quota_of(descriptor) else { return Ok(None) };
+        let Some(quota) = self.part.files.quota_of(descriptor) else { return Ok(None) };
         Ok(match self.table.get(descriptor)? {
             Descriptor::File(file) if file.open_mode.contains(OpenMode::WRITE) => {
                 Some(MeteredFile::new(file.file.clone(), quota))
@@ -221,7 +227,7 @@ impl State {
         if let (Some(quota), Descriptor::File(file)) = (&quota, self.table.get(descriptor)?) {
             quota.opened(&file.file);
         }
-        self.files.keep(descriptor, quota);
+        self.part.files.keep(descriptor, quota);
         Ok(())
     }
 }

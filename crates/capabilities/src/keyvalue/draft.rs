@@ -9,7 +9,7 @@ mod bindings {
     });
 }
 
-super::serve::serve_common!(bindings);
+super::serve::serve_common!(bindings, "0.2.0-draft");
 
 use super::store::{Store, StoreError};
 

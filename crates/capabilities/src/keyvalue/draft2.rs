@@ -12,7 +12,7 @@ mod bindings {
     });
 }
 
-super::serve::serve_common!(bindings);
+super::serve::serve_common!(bindings, "0.2.0-draft2");
 
 use super::{
     serve::Cas,

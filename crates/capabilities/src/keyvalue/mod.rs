@@ -16,15 +16,14 @@ mod tables;
 use std::{path::Path, sync::Arc};
 
 use dhow_manifest::{KeyValueBackend, Name};
-use wasmtime::component::Linker;
 
 use crate::{
-    State,
     backends::{self, BindFault, Labels},
+    linking::Linking,
     tls::Tls,
 };
 
-pub(crate) use serve::{Opened, open};
+pub(crate) use serve::{Opened, View, open};
 pub(crate) use store::Store;
 
 /// The store that `backend` says, which is opened when it is first used.
@@ -53,9 +52,9 @@ pub(crate) fn embedded(name: &Name, data: &Path) -> Arc<dyn Store> {
 /// The stores that one component can open.
 pub(crate) type Granted = Labels<dyn Store>;
 
-pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    own::link(linker)?;
-    draft::link(linker)?;
-    draft2::link(linker)?;
-    spin::link(linker)
+pub(crate) fn link(to: &mut Linking<'_>) -> wasmtime::Result<()> {
+    own::link(to)?;
+    draft::link(to)?;
+    draft2::link(to)?;
+    spin::link(to)
 }

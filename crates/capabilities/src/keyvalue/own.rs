@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use wasmtime::component::{Accessor, Linker, Resource, StreamReader};
+use wasmtime::component::{Accessor, Resource, StreamReader};
 
 use super::{
     expiry::Ttl,
-    serve::{self, Bucket, Failure, KeyValue, MAX_VALUE, View, check_key, view},
+    serve::{self, Bucket, Failure, KeyValue, MAX_VALUE, View, check_key},
     store::{Condition, Keys, MAX_VALUES, Store, StoreError, version_of},
 };
 use crate::{
-    State,
+    linking::{Linking, add},
     reading::{self, Batches},
 };
 
@@ -30,9 +30,9 @@ use bindings::dhow::keyvalue::{
     types::{self, Error, SetOptions, Versioned},
 };
 
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    types::add_to_linker::<State, KeyValue>(linker, view)?;
-    interface::add_to_linker::<State, KeyValue>(linker, view)
+pub(super) fn link(to: &mut Linking<'_>) -> wasmtime::Result<()> {
+    add!(to, "dhow:keyvalue/types@0.1.0", types, KeyValue, keyvalue)?;
+    add!(to, "dhow:keyvalue/store@0.1.0", interface, KeyValue, keyvalue)
 }
 
 impl types::Host for View<'_> {}

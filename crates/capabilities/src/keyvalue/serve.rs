@@ -11,7 +11,7 @@ use super::{
     own::Traffic,
     store::{Condition, Keys, MAX_VALUES, Store, StoreError},
 };
-use crate::State;
+use crate::parts::Caller;
 
 /// The longest key, in bytes: as for objects in S3.
 const MAX_KEY: usize = 1 << 10;
@@ -57,15 +57,15 @@ pub(crate) fn open(granted: &Granted) -> Opened {
 }
 
 /// An instance's stores and its table of resources.
-pub(super) struct View<'a> {
+pub(crate) struct View<'a> {
     opened: &'a mut Opened,
     pub(super) table: &'a mut ResourceTable,
 }
 
-pub(super) fn view(state: &mut State) -> View<'_> {
-    // Of two fields at once.
-    let State { keyvalue, table, .. } = state;
-    View { opened: keyvalue, table }
+impl<'a> View<'a> {
+    pub(crate) fn of(caller: Caller<'a>) -> Self {
+        Self { opened: &mut caller.part.keyvalue, table: caller.table }
+    }
 }
 
 /// What the guest is told.
@@ -230,12 +230,12 @@ fn check_batch<'a>(mut keys: impl ExactSizeIterator<Item = &'a String>) -> Serve
 
 /// Implements what both drafts have in common, for the bindings in `$bindings`.
 macro_rules! serve_common {
-    ($bindings:ident) => {
-        use wasmtime::component::{Linker, Resource};
+    ($bindings:ident, $version:literal) => {
+        use wasmtime::component::Resource;
         use $bindings::wasi::keyvalue::{atomics, batch, store};
 
-        use super::serve::{self, Bucket, Failure, KeyValue, Served, View, view};
-        use crate::State;
+        use super::serve::{self, Bucket, Failure, KeyValue, Served, View};
+        use crate::linking::{Linking, add};
 
         impl From<Failure> for store::Error {
             fn from(failure: Failure) -> Self {
@@ -251,10 +251,10 @@ macro_rules! serve_common {
             Ok(served.map_err(store::Error::from))
         }
 
-        pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-            store::add_to_linker::<State, KeyValue>(linker, view)?;
-            atomics::add_to_linker::<State, KeyValue>(linker, view)?;
-            batch::add_to_linker::<State, KeyValue>(linker, view)
+        pub(super) fn link(to: &mut Linking<'_>) -> wasmtime::Result<()> {
+            add!(to, concat!("wasi:keyvalue/store@", $version), store, KeyValue, keyvalue)?;
+            add!(to, concat!("wasi:keyvalue/atomics@", $version), atomics, KeyValue, keyvalue)?;
+            add!(to, concat!("wasi:keyvalue/batch@", $version), batch, KeyValue, keyvalue)
         }
 
         impl store::Host for View<'_> {

@@ -13,16 +13,19 @@ use std::sync::Arc;
 
 use bindings::spin::key_value::key_value::{self as interface, Error};
 use futures_util::{StreamExt as _, stream};
-use wasmtime::component::{Accessor, FutureReader, Linker, Resource, StreamReader};
+use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
 use super::{
-    serve::{self, Bucket, Failure, KeyValue, View, view},
+    serve::{self, Bucket, Failure, KeyValue, View},
     store::{Keys, Store},
 };
-use crate::{State, reading};
+use crate::{
+    linking::{Linking, add},
+    reading,
+};
 
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    interface::add_to_linker::<State, KeyValue>(linker, view)
+pub(super) fn link(to: &mut Linking<'_>) -> wasmtime::Result<()> {
+    add!(to, "spin:key-value/key-value@3.0.0", interface, KeyValue, keyvalue)
 }
 
 impl From<Failure> for Error {

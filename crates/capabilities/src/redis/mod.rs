@@ -10,14 +10,14 @@ use std::sync::Arc;
 use dhow_manifest::{Hidden, Name};
 use redis::{Cmd, Value};
 use tokio::sync::Semaphore;
-use wasmtime::component::Linker;
 
 use crate::{
-    State,
     backends::{self, BindFault, Labels},
+    linking::Linking,
     tls::Tls,
 };
 pub(crate) use client::{Client, Failure, RedisUrlError, Using};
+pub(crate) use spin::View;
 
 /// Commands of guests at a time, each of whose answers is in memory.
 const MAX_COMMANDS: usize = 32;
@@ -51,6 +51,6 @@ pub(crate) fn bind(
 /// The servers that one component can open.
 pub(crate) type Granted = Labels<Server>;
 
-pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    spin::link(linker)
+pub(crate) fn link(to: &mut Linking<'_>) -> wasmtime::Result<()> {
+    spin::link(to)
 }

@@ -13,10 +13,13 @@ use std::sync::Arc;
 
 use bindings::spin::redis::redis::{self as interface, Error, RedisParameter, RedisResult};
 use redis::{Cmd, Value};
-use wasmtime::component::{Accessor, HasData, Linker, Resource, ResourceTable};
+use wasmtime::component::{Accessor, HasData, Resource, ResourceTable};
 
 use super::{Failure, Granted, Server, commands};
-use crate::State;
+use crate::{
+    linking::{Linking, add},
+    parts::Caller,
+};
 
 /// A server that is granted.
 #[expect(unreachable_pub, reason = "the bindings re-export it")]
@@ -30,18 +33,19 @@ impl HasData for Redis {
 }
 
 /// An instance's servers and its table of resources.
-struct View<'a> {
+pub(crate) struct View<'a> {
     granted: &'a Granted,
     table: &'a mut ResourceTable,
 }
 
-fn view(state: &mut State) -> View<'_> {
-    let State { redis, table, .. } = state;
-    View { granted: redis, table }
+impl<'a> View<'a> {
+    pub(crate) fn of(caller: Caller<'a>) -> Self {
+        Self { granted: &caller.part.redis, table: caller.table }
+    }
 }
 
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    interface::add_to_linker::<State, Redis>(linker, view)
+pub(super) fn link(to: &mut Linking<'_>) -> wasmtime::Result<()> {
+    add!(to, "spin:redis/redis@3.0.0", interface, Redis, redis)
 }
 
 type Served<T> = wasmtime::Result<Result<T, Error>>;

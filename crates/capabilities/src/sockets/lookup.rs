@@ -11,10 +11,9 @@ use std::{
 use url::Host;
 use wasmtime::{
     StoreContextMut,
-    component::{Accessor, HasData, Linker, Resource, ResourceType},
+    component::{Accessor, HasData, Resource, ResourceType},
 };
 use wasmtime_wasi::{
-    WasiView as _,
     p2::{
         DynPollable, Pollable,
         bindings::sockets::network::{ErrorCode as P2ErrorCode, IpAddress as P2IpAddress, Network},
@@ -27,20 +26,27 @@ use wasmtime_wasi::{
 };
 
 use super::{Opened, Policy};
-use crate::{State, egress::EgressError};
+use crate::{
+    State,
+    egress::EgressError,
+    linking::{Linking, add},
+    parts::{Caller, Views},
+};
 
-const P2: &str = "wasi:sockets/ip-name-lookup@0.2.12";
-
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    ip_name_lookup::add_to_linker::<State, Lookup>(linker, |state| &mut state.sockets)?;
-    let mut p2 = linker.instance(P2)?;
-    p2.resource("resolve-address-stream", ResourceType::host::<Addresses>(), |mut store, rep| {
-        store.data_mut().ctx().table.delete(Resource::<Addresses>::new_own(rep))?;
-        Ok(())
-    })?;
-    p2.func_wrap("resolve-addresses", resolve_addresses)?;
-    p2.func_wrap("[method]resolve-address-stream.resolve-next-address", resolve_next_address)?;
-    p2.func_wrap("[method]resolve-address-stream.subscribe", subscribe_addresses)
+pub(super) fn link(to: &mut Linking<'_>) -> wasmtime::Result<()> {
+    add!(to, "wasi:sockets/ip-name-lookup@0.3.0", ip_name_lookup, Lookup, lookup)?;
+    to.add("wasi:sockets/ip-name-lookup@0.2.12", |p2, views| {
+        let addresses = ResourceType::host::<Addresses>();
+        p2.resource("resolve-address-stream", addresses, |mut store, rep| {
+            store.data_mut().table.delete(Resource::<Addresses>::new_own(rep))?;
+            Ok(())
+        })?;
+        p2.func_wrap("resolve-addresses", move |store, parameters| {
+            resolve_addresses(store, views, parameters)
+        })?;
+        p2.func_wrap("[method]resolve-address-stream.resolve-next-address", resolve_next_address)?;
+        p2.func_wrap("[method]resolve-address-stream.subscribe", subscribe_addresses)
+    })
 }
 
 /// A lookup by one instance.
@@ -181,19 +187,20 @@ impl Pollable for Addresses {
 
 fn resolve_addresses(
     mut store: StoreContextMut<'_, State>,
+    views: &'static Views,
     (network, name): (Resource<Network>, String),
 ) -> wasmtime::Result<(Result<Resource<Addresses>, P2ErrorCode>,)> {
-    let state = store.data_mut();
-    state.ctx().table.get(&network)?;
-    let addresses = Addresses::Resolving(state.sockets.resolve(&name));
-    Ok((Ok(state.ctx().table.push(addresses)?),))
+    let Caller { part, table, .. } = store.data_mut().caller(views.part);
+    table.get(&network)?;
+    let addresses = Addresses::Resolving(part.sockets.resolve(&name));
+    Ok((Ok(table.push(addresses)?),))
 }
 
 fn resolve_next_address(
     mut store: StoreContextMut<'_, State>,
     (stream,): (Resource<Addresses>,),
 ) -> wasmtime::Result<(Result<Option<P2IpAddress>, P2ErrorCode>,)> {
-    let addresses = store.data_mut().ctx().table.get_mut(&stream)?;
+    let addresses = store.data_mut().table.get_mut(&stream)?;
     let _ = addresses.poll(&mut Context::from_waker(Waker::noop()));
     Ok((match addresses {
         Addresses::Resolving(_) => Err(P2ErrorCode::WouldBlock),
@@ -206,5 +213,5 @@ fn subscribe_addresses(
     mut store: StoreContextMut<'_, State>,
     (stream,): (Resource<Addresses>,),
 ) -> wasmtime::Result<(Resource<DynPollable>,)> {
-    Ok((subscribe(store.data_mut().ctx().table, stream)?,))
+    Ok((subscribe(&mut store.data_mut().table, stream)?,))
 }

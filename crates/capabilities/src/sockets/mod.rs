@@ -15,10 +15,9 @@ use std::{
 };
 
 use dhow_manifest::{Endpoint, Sockets};
-use wasmtime::component::Linker;
 use wasmtime_wasi::{WasiCtxBuilder, sockets::SocketAddrUse};
 
-use crate::{State, audit::Audit, egress::Egress};
+use crate::{audit::Audit, egress::Egress, linking::Linking};
 
 /// What one component may do with sockets.
 #[derive(Clone)]
@@ -37,9 +36,9 @@ pub(crate) fn grant(audit: &Audit, sockets: &Sockets, egress: &Arc<Egress>) -> G
 
 /// Puts our own name lookup in place of wasmtime-wasi's, which knows only all names or none, and
 /// reports who asks for sockets without a grant.
-pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    lookup::link(linker)?;
-    create::link(linker)
+pub(crate) fn link(to: &mut Linking<'_>) -> wasmtime::Result<()> {
+    lookup::link(to)?;
+    create::link(to)
 }
 
 pub(crate) fn open(Granted(policy): &Granted, wasi: &mut WasiCtxBuilder) -> Opened {

@@ -24,16 +24,16 @@ mod wasi_sql;
 use std::{path::Path, sync::Arc};
 
 use dhow_manifest::{Name, SqlBackend};
-use wasmtime::component::Linker;
 
 use crate::{
-    State,
     backends::{self, BindFault, Labels},
+    linking::Linking,
     tls::Tls,
 };
 pub(crate) use database::Database;
 pub(crate) use mysql::MysqlUrlError;
 pub(crate) use postgres::PostgresUrlError;
+pub(crate) use serve::View;
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -76,10 +76,10 @@ pub(crate) fn embedded(name: &Name, data: &Path) -> Arc<dyn Database> {
 /// The databases that one component can open.
 pub(crate) type Granted = Labels<dyn Database>;
 
-pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    serve::link(linker)?;
-    spin_sqlite::link(linker)?;
-    spin_postgres::link(linker)?;
-    spin_mysql::link(linker)?;
-    wasi_sql::link(linker)
+pub(crate) fn link(to: &mut Linking<'_>) -> wasmtime::Result<()> {
+    serve::link(to)?;
+    spin_sqlite::link(to)?;
+    spin_postgres::link(to)?;
+    spin_mysql::link(to)?;
+    wasi_sql::link(to)
 }

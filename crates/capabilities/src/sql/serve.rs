@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
-use wasmtime::component::{
-    Accessor, FutureReader, HasData, Linker, Resource, ResourceTable, StreamReader,
-};
+use wasmtime::component::{Accessor, FutureReader, HasData, Resource, ResourceTable, StreamReader};
 
 use super::{
     Granted,
     bindings::dhow::sql::{database as interface, types},
     database::{Column, Control, Database, Error, Query, Row, Session, Value},
 };
-use crate::{State, reading};
+use crate::{
+    linking::{Linking, add},
+    parts::Caller,
+    reading,
+};
 
 /// A database that was opened: each statement has a session of its own.
 #[expect(unreachable_pub, reason = "the bindings re-export it")]
@@ -34,19 +36,20 @@ impl HasData for Sql {
 }
 
 /// An instance's databases and its table of resources.
-pub(super) struct View<'a> {
+pub(crate) struct View<'a> {
     pub(super) granted: &'a Granted,
     pub(super) table: &'a mut ResourceTable,
 }
 
-pub(super) fn view(state: &mut State) -> View<'_> {
-    let State { sql, table, .. } = state;
-    View { granted: sql, table }
+impl<'a> View<'a> {
+    pub(crate) fn of(caller: Caller<'a>) -> Self {
+        Self { granted: &caller.part.sql, table: caller.table }
+    }
 }
 
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    types::add_to_linker::<State, Sql>(linker, view)?;
-    interface::add_to_linker::<State, Sql>(linker, view)
+pub(super) fn link(to: &mut Linking<'_>) -> wasmtime::Result<()> {
+    add!(to, "dhow:sql/types@0.1.0", types, Sql, sql)?;
+    add!(to, "dhow:sql/database@0.1.0", interface, Sql, sql)
 }
 
 impl types::Host for View<'_> {}

@@ -12,19 +12,19 @@ mod bindings {
 use bindings::spin::mysql::mysql::{
     self as interface, Column, DbDataType, DbValue, ParameterValue, Row,
 };
-use wasmtime::component::{Accessor, FutureReader, Linker, Resource, StreamReader};
+use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
 use super::{
     database::{self, Error, Query, Value, words},
     held::{self, Connection, cloned, put},
     questions::{Dialect, numbered},
-    serve::{Sql, View, view},
+    serve::{Sql, View},
     text,
 };
-use crate::State;
+use crate::linking::{Linking, add};
 
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    interface::add_to_linker::<State, Sql>(linker, view)
+pub(super) fn link(to: &mut Linking<'_>) -> wasmtime::Result<()> {
+    add!(to, "spin:mysql/mysql@3.0.0", interface, Sql, sql)
 }
 
 type Served<T> = wasmtime::Result<Result<T, interface::Error>>;

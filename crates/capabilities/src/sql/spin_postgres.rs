@@ -14,23 +14,23 @@ mod bindings {
 
 pub(super) use bindings::spin::postgres::postgres as interface;
 use interface::{DbError, ParameterValue, QueryError, RowSet};
-use wasmtime::component::{Accessor, FutureReader, Linker, Resource, StreamReader};
+use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
 use super::{
     database::{Error, Native, Query, Value, words},
     held::{self, Connection, cloned, put},
-    serve::{Sql, View, view},
+    serve::{Sql, View},
     spin_postgres_value::{columns, from_row, to_value},
 };
-use crate::State;
+use crate::linking::{Linking, add};
 
 /// The label of a connection to come.
 #[derive(Clone)]
 #[expect(unreachable_pub, reason = "the bindings re-export it")]
 pub struct Builder(String);
 
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    interface::add_to_linker::<State, Sql>(linker, view)
+pub(super) fn link(to: &mut Linking<'_>) -> wasmtime::Result<()> {
+    add!(to, "spin:postgres/postgres@4.2.0", interface, Sql, sql)
 }
 
 type Served<T> = wasmtime::Result<Result<T, interface::Error>>;

@@ -17,16 +17,16 @@ use std::sync::{
 use bindings::spin::sqlite::sqlite::{
     self as interface, QueryResult, RowResult, Value as SpinValue,
 };
-use wasmtime::component::{Accessor, FutureReader, Linker, Resource, StreamReader};
+use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
 use super::{
     database::{Column, Database, Error, Native, Query, Row, Value, words},
     held::{self, cloned, put},
     questions::{Dialect, numbered},
-    serve::{Sql, View, view},
+    serve::{Sql, View},
     text,
 };
-use crate::State;
+use crate::linking::{Linking, add};
 
 /// A connection, and whether SQLite itself can say what was inserted and changed: before, it would
 /// say it of somebody else's statement.
@@ -38,8 +38,8 @@ pub struct Connection {
     has_changed: Arc<AtomicBool>,
 }
 
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    interface::add_to_linker::<State, Sql>(linker, view)
+pub(super) fn link(to: &mut Linking<'_>) -> wasmtime::Result<()> {
+    add!(to, "spin:sqlite/sqlite@3.1.0", interface, Sql, sql)
 }
 
 type Served<T> = wasmtime::Result<Result<T, interface::Error>>;

@@ -17,16 +17,16 @@ use bindings::wasi::sql::{
     readwrite,
     types::{self, DataType, Row},
 };
-use wasmtime::component::{Linker, Resource};
+use wasmtime::component::Resource;
 
 use super::{
     database::{Column, Error, Value, words},
     held::Connection,
     questions::{Dialect, numbered},
-    serve::{Sql, View, view},
+    serve::{Sql, View},
     text,
 };
-use crate::State;
+use crate::linking::{Linking, add};
 
 /// A statement with its parameters.
 #[derive(Clone)]
@@ -40,9 +40,9 @@ pub struct Statement {
 #[expect(unreachable_pub, reason = "the bindings re-export it")]
 pub struct Failure(String);
 
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    types::add_to_linker::<State, Sql>(linker, view)?;
-    readwrite::add_to_linker::<State, Sql>(linker, view)
+pub(super) fn link(to: &mut Linking<'_>) -> wasmtime::Result<()> {
+    add!(to, "wasi:sql/types@0.2.0-draft", types, Sql, sql)?;
+    add!(to, "wasi:sql/readwrite@0.2.0-draft", readwrite, Sql, sql)
 }
 
 type Served<T> = wasmtime::Result<Result<T, Resource<Failure>>>;

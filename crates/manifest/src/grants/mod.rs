@@ -25,6 +25,8 @@ pub(crate) use read::read;
 pub struct Grants {
     /// The origins that HTTP requests may be sent to.
     pub http: Vec<Origin>,
+    /// The components of the app that it may call by name: `http://cart.internal`.
+    pub calls: Vec<Name>,
     /// The environment variables it sees.
     pub env: Environment,
     /// What it may do with sockets.

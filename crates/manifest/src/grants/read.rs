@@ -13,16 +13,27 @@ use super::{Endpoint, Environment, Grants, Origin, Sockets, folder};
 use crate::{
     Fault, Name,
     raw::{self, Table, Value},
+    wiring::{self, Reference},
 };
 
-/// The grants of one component.
-pub(crate) fn read(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Grants {
+/// The grants of one component. Whom it may call by name goes to `calls`: whether they exist is known
+/// later.
+pub(crate) fn read(
+    mut table: Table<'_>,
+    calls: &mut Vec<Reference>,
+    faults: &mut Vec<Fault>,
+) -> Grants {
     let http = table
         .get("http")
         .map(|value| raw::strings(value, r#"grants.http = ["https://api.example.com"]"#, faults))
         .unwrap_or_default()
         .into_iter()
-        .filter_map(|(text, span)| read_origin(text, span, faults))
+        .filter_map(|(text, span)| {
+            let origin = read_origin(text, span.clone(), faults)?;
+            let Some(name) = wiring::internal(text, &origin) else { return Some(origin) };
+            calls.push(Reference { name: name.to_owned(), span });
+            None
+        })
         .collect();
     let env = table.get("env").map(|value| read_env(value, faults)).unwrap_or_default();
     let sockets = table.get("sockets").map(|value| read_sockets(value, faults));
@@ -46,6 +57,7 @@ pub(crate) fn read(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Grants {
     table.finish(faults);
     Grants {
         http,
+        calls: Vec::new(),
         env,
         files,
         ca: ca.map(PathBuf::from),
