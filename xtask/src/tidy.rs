@@ -9,9 +9,10 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 /// Which crate may depend on which other of ours. Each arrow of ARCHITECTURE.md.
-const EDGES: [(&str, &[&str]); 8] = [
+const EDGES: [(&str, &[&str]); 9] = [
     ("manifest", &[]),
     ("package", &[]),
+    ("compose", &[]),
     ("engine", &[]),
     ("capabilities", &["manifest", "engine"]),
     ("host", &["manifest", "package", "engine", "capabilities"]),
