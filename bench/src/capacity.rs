@@ -130,7 +130,7 @@ async fn from_disk(artifact: &Artifact) -> Result<Found> {
 /// The times of requests that find nothing loaded, in order.
 async fn first_requests<'a>(
     host: &Host,
-    mut component: impl FnMut() -> &'a std::sync::Arc<dhow_host::LiveComponent>,
+    mut component: impl FnMut() -> &'a std::sync::Arc<dhow_host::LiveEntry>,
     count: usize,
 ) -> Result<Vec<Duration>> {
     let mut times = Vec::new();

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use dhow_capabilities::{Backends, Capabilities, GuestOutput, Stream};
 use dhow_engine::{Engine, Instances, Options};
 use dhow_host::{
-    Body, Failure, Host, Invocation, LinkedApp, LiveComponent, RequestId, ResponseBody, Settings,
+    Body, Failure, Host, Invocation, LinkedApp, LiveEntry, RequestId, ResponseBody, Settings,
 };
 use dhow_manifest::{App, Name};
 use dhow_package::Artifact;
@@ -39,7 +39,7 @@ const FEW: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
 /// One component, live on a host of its own.
 pub struct Live {
     host: Host,
-    component: Arc<LiveComponent>,
+    component: Arc<LiveEntry>,
 }
 
 struct Nowhere;
@@ -87,7 +87,7 @@ fn link_with(host: &Host, artifact: &Artifact, lines: &str) -> Result<LinkedApp>
 /// Sends a request for `path` to `component`.
 pub async fn send(
     host: &Host,
-    component: &Arc<LiveComponent>,
+    entry: &Arc<LiveEntry>,
     path: &str,
 ) -> Result<http::Response<ResponseBody>, Failure> {
     let body: Body = Empty::new().map_err(|never| match never {}).boxed_unsync();
@@ -95,7 +95,7 @@ pub async fn send(
     if let Ok(uri) = format!("http://localhost{path}").parse() {
         *request.uri_mut() = uri;
     }
-    let invocation = Invocation { id: RequestId::next(), component: component.clone(), request };
+    let invocation = Invocation { id: RequestId::next(), entry: entry.clone(), request };
     host.dispatch(invocation).await
 }
 

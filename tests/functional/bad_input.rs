@@ -205,13 +205,13 @@ component = "card"
         "help: write: memory = \"64MiB\"",
         "error: a time is a number with a unit: ms, s or min",
         "error: concurrency is at least 1 and at most 100000",
-        "error: `uses`: this version of Dhow does not serve calls between the components of an app yet",
-        " --> dhow.toml:13:1",
+        "error: these components use each other in a circle: data -> data",
+        " --> dhow.toml:11:12",
         "error: `cart`: a path begins with `/`",
         "error: no component is called `card`",
         "help: did you mean `cart`?",
         "error: `src/[` is no pattern: ",
-        "error: no route leads to component `data`",
+        "error: nothing leads to component `data`",
         "error: dhow.toml has 14 faults",
     ] {
         assert!(finished.stderr.contains(expected), "{expected} is not in:\n{}", finished.stderr);

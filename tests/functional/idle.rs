@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, num::NonZeroU32, path::Path, sync::Arc, tim
 use dhow_capabilities::{Backends, Capabilities, GuestOutput, Stream};
 use dhow_engine::{Engine, Instances, Options};
 use dhow_host::{
-    Body, Failure, Host, Invocation, LiveApp, LiveComponent, LoadError, RequestId, ResponseBody,
+    Body, Failure, Host, Invocation, LiveApp, LiveEntry, LoadError, RequestId, ResponseBody,
     Settings,
 };
 use dhow_manifest::{App, Name};
@@ -42,16 +42,16 @@ fn register(host: &Host, component: &Path) -> Arc<LiveApp> {
 
 async fn send(
     host: &Host,
-    component: &Arc<LiveComponent>,
+    entry: &Arc<LiveEntry>,
 ) -> Result<http::Response<ResponseBody>, Failure> {
     let body: Body = Empty::new().map_err(|never| match never {}).boxed_unsync();
     let request = http::Request::builder().uri("http://localhost/").body(body).unwrap();
-    let invocation = Invocation { id: RequestId::next(), component: component.clone(), request };
+    let invocation = Invocation { id: RequestId::next(), entry: entry.clone(), request };
     host.dispatch(invocation).await
 }
 
-async fn call(host: &Host, component: &Arc<LiveComponent>) -> Result<usize, Failure> {
-    Ok(send(host, component).await?.into_body().collect().await.unwrap().to_bytes().len())
+async fn call(host: &Host, entry: &Arc<LiveEntry>) -> Result<usize, Failure> {
+    Ok(send(host, entry).await?.into_body().collect().await.unwrap().to_bytes().len())
 }
 
 #[tokio::test]

@@ -128,7 +128,7 @@ fn print_app(app: &App, url: &str) {
     let width = app.routes().iter().map(|route| route.path.as_str().len());
     let width = width.max().unwrap_or(0).min(MAX_WIDTH);
     for route in app.routes() {
-        output::progress(format_args!("  {url}{:width$}  {}", route.path, route.component));
+        output::progress(format_args!("  {url}{:width$}  {}", route.path, route.entry));
     }
     output::progress("");
     output::heading("Components");

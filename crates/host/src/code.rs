@@ -112,14 +112,15 @@ impl Loader {
         Ok(entry)
     }
 
-    fn load(&self, EntryCode { assembly, own, reuse, .. }: &EntryCode) -> Result<HttpEntry<State>, LoadError> {
+    fn load(
+        &self,
+        EntryCode { assembly, own, reuse, .. }: &EntryCode,
+    ) -> Result<HttpEntry<State>, LoadError> {
         let code = match self.engine.cached(assembly.digest().as_bytes()) {
             Some(code) => code,
             None => self.compile(assembly)?,
         };
-        self.link(&code, own, assembly.len(), *reuse)
-            .and_then(Result::ok)
-            .ok_or(LoadError::Damaged)
+        self.link(&code, own, assembly.len(), *reuse).and_then(Result::ok).ok_or(LoadError::Damaged)
     }
 
     fn compile(&self, assembly: &Assembly) -> Result<Code, LoadError> {

@@ -130,13 +130,11 @@ impl Host {
         let parts = app.parts(entry);
         let assembly = Assembly::of(&parts, artifacts).map_err(|_| Vec::new())?;
         let found: Vec<_> = parts.iter().filter_map(|part| checked.get(part.name)).collect();
-        let bytes: Vec<_> = parts
-            .iter()
-            .filter_map(|part| artifacts.get(part.name).map(Artifact::bytes))
-            .collect();
-        let joined = assembly.join(&bytes).map_err(|faults| {
-            faults.into_iter().map(LinkFault::Wiring).collect::<Vec<_>>()
-        })?;
+        let bytes: Vec<_> =
+            parts.iter().filter_map(|part| artifacts.get(part.name).map(Artifact::bytes)).collect();
+        let joined = assembly
+            .join(&bytes)
+            .map_err(|faults| faults.into_iter().map(LinkFault::Wiring).collect::<Vec<_>>())?;
         let component = app.components().get(&entry.component).ok_or_else(Vec::new)?;
         let reuse = match component.instances {
             Instances::Fresh => None,
@@ -153,7 +151,8 @@ impl Host {
             return Err(Vec::new());
         };
         let name = parts.first().map_or(&entry.component, |part| part.name);
-        let code = self.load(name, first.artifact.path(), assembly.digest(), &joined.wasm, maker)?;
+        let code =
+            self.load(name, first.artifact.path(), assembly.digest(), &joined.wasm, maker)?;
         let linked = self.loader.link(&code, &joined.own, assembly.len(), reuse);
         let http = entry_or_faults(name, &code, linked, |component, exports| {
             LinkFault::NoHandler { component, exports }
@@ -244,7 +243,8 @@ impl LinkFault {
         match self {
             Self::Unserved { import, exporters, .. } if !exporters.is_empty() => {
                 let name = import.split_once('@').map_or(import.as_str(), |(name, _)| name);
-                let lines = exporters.iter().map(|by| format!("uses = {{ \"{name}\" = \"{by}\" }}"));
+                let lines =
+                    exporters.iter().map(|by| format!("uses = {{ \"{name}\" = \"{by}\" }}"));
                 Some(format!("write: {}", lines.collect::<Vec<_>>().join("\nor: ")))
             }
             Self::Wiring(fault) => fault.help(),

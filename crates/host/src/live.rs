@@ -31,10 +31,7 @@ pub(crate) struct Permits {
 }
 
 impl LiveApp {
-    pub(crate) fn new(
-        LinkedApp { app, entries, router }: LinkedApp,
-        tenant: &Arc<Tenant>,
-    ) -> Self {
+    pub(crate) fn new(LinkedApp { app, entries, router }: LinkedApp, tenant: &Arc<Tenant>) -> Self {
         let permits: BTreeMap<&Name, Permits> = app
             .components()
             .iter()

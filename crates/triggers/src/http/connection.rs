@@ -113,7 +113,7 @@ async fn answer(
     let mut exchange = respond::Exchange::begin(&request);
     Ok(match route::route(&host, exchange.id(), request) {
         Ok(invocation) => {
-            exchange.is_for(invocation.component.name());
+            exchange.is_for(invocation.entry.name());
             let outcome = host.dispatch(invocation).await;
             exchange.respond(outcome.map_err(Into::into))
         }

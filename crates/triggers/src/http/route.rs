@@ -27,7 +27,7 @@ pub(super) enum Refusal {
     Method,
 }
 
-/// Finds the component for `request`, with one read of the live table.
+/// Finds the entry for `request`, with one read of the live table.
 pub(super) fn route(
     host: &Host,
     id: RequestId,
@@ -39,9 +39,9 @@ pub(super) fn route(
     }
     parts.uri = absolute(&parts.uri, &parts.headers)?;
     let app = host.live().ok_or(Refusal::NoApp)?;
-    let component = app.route(parts.uri.path()).ok_or(Refusal::NoRoute)?.clone();
+    let entry = app.route(parts.uri.path()).ok_or(Refusal::NoRoute)?.clone();
     let body = body.map_err(Into::into).boxed_unsync();
-    Ok(Invocation { id, component, request: Request::from_parts(parts, body) })
+    Ok(Invocation { id, entry, request: Request::from_parts(parts, body) })
 }
 
 /// The request's target with scheme and authority, which stand in the URI or in the host header.
