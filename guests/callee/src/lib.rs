@@ -1,0 +1,91 @@
+//! What `calls` uses.
+
+wit_bindgen::generate!({ path: "../calls/wit", world: "callee" });
+
+use exports::dhow::calls::calls::{Entry, Guest};
+use wit_bindgen::{FutureReader, StreamReader, StreamResult};
+
+struct Callee;
+
+export!(Callee);
+
+/// What is written or read at a time.
+const PIECE: usize = 64 << 10;
+/// As many entries at a time.
+const ENTRIES: u64 = 64;
+
+impl Guest for Callee {
+    fn add(a: u64, b: u64) -> u64 {
+        a.wrapping_add(b)
+    }
+
+    async fn add_later(a: u64, b: u64) -> u64 {
+        a.wrapping_add(b)
+    }
+
+    fn length(bytes: Vec<u8>) -> u64 {
+        bytes.len() as u64
+    }
+
+    async fn count(mut bytes: StreamReader<u8>) -> u64 {
+        let (mut total, mut buffer) = (0, Vec::with_capacity(PIECE));
+        loop {
+            let (result, mut read) = bytes.read(buffer).await;
+            total += read.len() as u64;
+            read.clear();
+            buffer = read;
+            if !matches!(result, StreamResult::Complete(_)) {
+                return total;
+            }
+        }
+    }
+
+    async fn produce(count: u64) -> StreamReader<u8> {
+        let (mut writer, reader) = wit_stream::new();
+        wit_bindgen::spawn_local(async move {
+            let mut left = count;
+            while left > 0 {
+                let piece = left.min(PIECE as u64);
+                if !writer.write_all(vec![7; piece as usize]).await.is_empty() {
+                    return;
+                }
+                left -= piece;
+            }
+        });
+        reader
+    }
+
+    async fn entries(count: u64) -> (StreamReader<Entry>, FutureReader<u64>) {
+        let (mut writer, reader) = wit_stream::new();
+        let (told, taken) = wit_future::new(|| 0);
+        wit_bindgen::spawn_local(async move {
+            let mut sent = 0;
+            while sent < count {
+                let piece: Vec<_> = (sent..count.min(sent + ENTRIES)).map(entry).collect();
+                let offered = piece.len() as u64;
+                let left = writer.write_all(piece).await.len() as u64;
+                sent += offered - left;
+                if left > 0 {
+                    break;
+                }
+            }
+            drop(writer);
+            let _ = told.write(sent).await;
+        });
+        (reader, taken)
+    }
+
+    async fn some(mut entries: StreamReader<Entry>, count: u64) -> u64 {
+        let mut taken = 0;
+        while taken < count {
+            let Some(entry) = entries.next().await else { break };
+            assert_eq!(entry.id, taken);
+            taken += 1;
+        }
+        taken
+    }
+}
+
+fn entry(id: u64) -> Entry {
+    Entry { id, payload: id.to_le_bytes().repeat(8), timestamp: id * 1000 }
+}

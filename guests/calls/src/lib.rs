@@ -1,0 +1,137 @@
+//! Calls the guest `callee`, as the path says, and answers with what came of it:
+//! `/add/N`, `/add-later/N` and `/length/N/SIZE` do it N times; `/count/SIZE` sends it a stream;
+//! `/produce/SIZE`, `/entries/N` and `/entries/N/TAKEN` read one of its streams, the last not to its
+//! end; `/some/N/TAKEN` sends it entries of which it takes some. `/inside/add/N`,
+//! `/inside/length/N/SIZE` do the same without calling anybody.
+
+wit_bindgen::generate!({ path: "wit", world: "caller" });
+
+use std::hint::black_box;
+
+use dhow::calls::calls::{self, Entry};
+use wasip3::http::types::{ErrorCode, Fields, Request, Response};
+use wit_bindgen::{StreamReader, StreamResult};
+
+struct Calls;
+
+wasip3::http::service::export!(Calls);
+
+impl wasip3::exports::http::handler::Guest for Calls {
+    async fn handle(request: Request) -> Result<Response, ErrorCode> {
+        let path = request.get_path_with_query().unwrap_or_default();
+        let words: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        let text = run(&words).await;
+        let (mut body, stream) = wasip3::wit_stream::new();
+        let (_, trailers) = wasip3::wit_future::new(|| Ok(None));
+        wit_bindgen::spawn_local(async move {
+            body.write_all(text.into_bytes()).await;
+        });
+        Ok(Response::new(Fields::new(), Some(stream), trailers).0)
+    }
+}
+
+async fn run(words: &[&str]) -> String {
+    let number = |text: &str| text.parse::<u64>().unwrap();
+    match *words {
+        ["add", count] => (0..number(count)).fold(0, calls::add).to_string(),
+        ["inside", "add", count] => (0..number(count)).fold(0, inside_add).to_string(),
+        ["add-later", count] => {
+            let mut sum = 0;
+            for term in 0..number(count) {
+                sum = calls::add_later(sum, term).await;
+            }
+            sum.to_string()
+        }
+        ["length", count, size] => {
+            let bytes = vec![7; number(size) as usize];
+            (0..number(count)).map(|_| calls::length(&bytes)).sum::<u64>().to_string()
+        }
+        ["inside", "length", count, size] => {
+            let bytes = vec![7; number(size) as usize];
+            let lengths = (0..number(count)).map(|_| inside_length(black_box(bytes.clone())));
+            lengths.sum::<u64>().to_string()
+        }
+        ["count", size] => count(number(size)).await.to_string(),
+        ["produce", size] => drain(calls::produce(number(size)).await).await.to_string(),
+        ["entries", count] => {
+            let (mut entries, taken) = calls::entries(number(count)).await;
+            let mut ids = 0;
+            while let Some(entry) = entries.next().await {
+                assert_eq!((entry.payload.len(), entry.timestamp), (64, entry.id * 1000));
+                ids += entry.id;
+            }
+            format!("{ids} {}", taken.await)
+        }
+        ["entries", count, some] => {
+            let (mut entries, taken) = calls::entries(number(count)).await;
+            for _ in 0..number(some) {
+                entries.next().await.unwrap();
+            }
+            drop(entries);
+            taken.await.to_string()
+        }
+        ["some", count, taken] => some(number(count), number(taken)).await,
+        _ => panic!("{words:?}"),
+    }
+}
+
+#[inline(never)]
+fn inside_add(a: u64, b: u64) -> u64 {
+    black_box(a).wrapping_add(black_box(b))
+}
+
+#[inline(never)]
+fn inside_length(bytes: Vec<u8>) -> u64 {
+    black_box(bytes).len() as u64
+}
+
+const PIECE: usize = 64 << 10;
+
+async fn count(size: u64) -> u64 {
+    let (mut writer, reader) = wit_stream::new();
+    wit_bindgen::spawn_local(async move {
+        let (mut left, mut piece) = (size, vec![7; PIECE]);
+        while left > 0 {
+            piece.truncate(left.min(PIECE as u64) as usize);
+            left -= piece.len() as u64;
+            let (result, rest) = writer.write(piece).await;
+            assert!(matches!(result, StreamResult::Complete(_)), "{result:?}");
+            assert_eq!(rest.remaining(), 0);
+            piece = rest.into_vec();
+            piece.resize(PIECE, 7);
+        }
+    });
+    calls::count(reader).await
+}
+
+async fn drain(mut bytes: StreamReader<u8>) -> u64 {
+    let (mut total, mut buffer) = (0, Vec::with_capacity(PIECE));
+    loop {
+        let (result, mut read) = bytes.read(buffer).await;
+        total += read.len() as u64;
+        read.clear();
+        buffer = read;
+        if !matches!(result, StreamResult::Complete(_)) {
+            return total;
+        }
+    }
+}
+
+/// How many were taken, and how many could be written.
+async fn some(count: u64, taken: u64) -> String {
+    let (mut writer, reader) = wit_stream::new();
+    let (told, written) = wit_future::new(|| 0);
+    wit_bindgen::spawn_local(async move {
+        let mut sent = 0;
+        for id in 0..count {
+            let entry = Entry { id, payload: Vec::new(), timestamp: 0 };
+            if writer.write_one(entry).await.is_some() {
+                break;
+            }
+            sent += 1;
+        }
+        let _ = told.write(sent).await;
+    });
+    let taken = calls::some(reader, taken).await;
+    format!("{taken} {}", written.await)
+}
