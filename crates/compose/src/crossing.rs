@@ -1,31 +1,26 @@
 //! Resources that would cross from one part to another.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use wac_graph::types::{
     DefinedType, FuncTypeId, InterfaceId, ItemKind, ResourceId, Type, Types, ValueType, WorldId,
 };
 
-/// The resources that the imports `own` of the component `world` define, with the names of resource
-/// and import.
-pub(crate) fn own_resources(
-    types: &Types,
-    world: WorldId,
-    own: &BTreeMap<String, String>,
-) -> HashMap<ResourceId, (String, String)> {
+/// A resource that an import of a component defines.
+pub(crate) struct Imported<'a> {
+    pub(crate) resource: &'a str,
+    pub(crate) import: &'a str,
+}
+
+/// The resources that the imports of the component `world` define.
+pub(crate) fn imported(types: &Types, world: WorldId) -> HashMap<ResourceId, Imported<'_>> {
     let mut found = HashMap::new();
-    let mut seen = HashSet::new();
-    for (name, kind) in &types[world].imports {
+    for (import, kind) in &types[world].imports {
         let ItemKind::Instance(interface) = kind else { continue };
         for (resource, kind) in &types[*interface].exports {
             let ItemKind::Type(Type::Resource(id)) = kind else { continue };
-            let id = types.resolve_resource(*id);
             // Imports that only use it come after the one that defines it.
-            if seen.insert(id)
-                && let Some((import, _)) = own.iter().find(|(_, own)| *own == name)
-            {
-                found.insert(id, (resource.clone(), import.clone()));
-            }
+            found.entry(types.resolve_resource(*id)).or_insert(Imported { resource, import });
         }
     }
     found

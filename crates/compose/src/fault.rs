@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::Difference;
+
 /// Something that keeps parts from being joined.
 #[derive(Debug, Error)]
 #[expect(missing_docs, reason = "each is its message")]
@@ -37,10 +39,16 @@ pub enum WiringFault {
     Version { importer: String, imported: String, exporter: String, exported: String },
     #[error("component `{importer}` has `{interface}` served by two components")]
     ServedTwice { importer: String, interface: String },
-    #[error(
-        "component `{importer}` imports `{interface}` otherwise than `{exporter}` exports it: {reason}"
-    )]
-    Mismatch { importer: String, exporter: String, interface: String, reason: String },
+    #[error("{}", mismatch(importer, exporter, interface, reason, difference.as_deref()))]
+    Mismatch {
+        importer: String,
+        exporter: String,
+        interface: String,
+        /// The first item that differs, where it was found.
+        difference: Option<Box<Difference>>,
+        /// What wac says.
+        reason: String,
+    },
     #[error(
         "`{interface}` passes `{resource}` of `{own}` from one component to another (`{importer}` \
          imports it from `{exporter}`), and each has a `{own}` of its own"
@@ -52,12 +60,19 @@ pub enum WiringFault {
         own: String,
         resource: String,
     },
+    #[error(
+        "component `{importer}` imports `{interface}` of the host, which passes `{resource}` of \
+         `{served}`, which another component serves"
+    )]
+    Split { importer: String, interface: String, resource: String, served: String },
     #[error("component `{part}` imports `{import}`, which can get no name of its own")]
     Nameless { part: String, import: String },
-    #[error("component `{part}` imports `{import}` with a {what}, which would be lost")]
+    #[error("component `{part}` imports `{import}` with {what}, which would be lost")]
     Annotated { part: String, import: String, what: &'static str },
     #[error("components `{first}` and `{second}` import `{interface}` differently: {reason}")]
     Unmergeable { first: String, second: String, interface: String, reason: String },
+    #[error("component `{part}` imports `{import}` with a definition that another import shares")]
+    Lost { part: String, import: String },
     #[error("the components can't be joined: {reason}")]
     Failed { reason: String },
 }
@@ -90,6 +105,10 @@ impl WiringFault {
                 "pass what the resource is about (a path, a key), or a stream: what a component \
                  gets of `{own}` is under its own grants and can't be handed on"
             ),
+            Self::Split { interface, served, .. } => {
+                format!("have the same component serve `{interface}` and `{served}`")
+            }
+            Self::Lost { .. } => "build it with other tools: wac takes the two for one".to_owned(),
             Self::Cycle { .. } => {
                 "move what two components need of each other into a third".to_owned()
             }
@@ -101,6 +120,28 @@ impl WiringFault {
             | Self::Failed { .. } => return None,
         })
     }
+}
+
+/// Both sides of what differs, one below the other.
+fn mismatch(
+    importer: &str,
+    exporter: &str,
+    interface: &str,
+    reason: &str,
+    difference: Option<&Difference>,
+) -> String {
+    let what = format!(
+        "component `{importer}` imports `{interface}` otherwise than `{exporter}` exports it"
+    );
+    let Some(Difference { imported, exported }) = difference else {
+        return format!("{what}: {reason}");
+    };
+    let width = importer.len().max(exporter.len());
+    let exported = exported.as_deref().unwrap_or("nothing of this name");
+    format!(
+        "{what}\n  {importer:width$} imports  {interface}:  {imported};\n  \
+         {exporter:width$} exports  {interface}:  {exported};"
+    )
 }
 
 /// What a component imports that is the app's own affair.
@@ -127,6 +168,6 @@ fn nearest<'a>(name: &str, names: &'a [String]) -> Option<&'a str> {
         .iter()
         .map(|other| (strsim::levenshtein(&wanted, &path(other)), other.as_str()))
         .min()
-        .filter(|(distance, _)| *distance * 3 <= wanted.len())
+        .filter(|(distance, _)| *distance * 5 <= wanted.len())
         .map(|(_, other)| other)
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Display,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -9,13 +10,15 @@ use wac_graph::{
     CompositionGraph, EncodeError, EncodeOptions, InstantiationArgumentError, NodeId,
     types::{InterfaceId, ItemKind, Package, WorldId},
 };
-use wasmparser::{Parser, Validator, WasmFeatures};
+use wasmparser::{BinaryReaderError, Parser, Validator, WasmFeatures};
 
 use crate::{
-    Composed, OwnImport, Part, Surface, WiringFault,
-    crossing::{mentioned, own_resources},
-    plan::{PartPlan, Plan, Source},
-    rename::rename,
+    Composed, Difference, Extern, OwnImport, Part, Surface, WiringFault,
+    crossing::{imported, mentioned},
+    links::{Link, Links},
+    name::InterfaceName,
+    plan::{PartPlan, Plan},
+    rename::{annotate, rename},
 };
 
 /// Joins `parts`, or finds out what keeps them from it. Where `is_wanted` is false, what is known
@@ -32,222 +35,208 @@ pub(crate) fn join(
         if is_wanted { joiner.finish().map(Some) } else { Ok(None) }
     }));
     joined.unwrap_or_else(|panic| {
-        let reason = panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-            .unwrap_or_default();
-        Err(vec![WiringFault::Failed { reason: format!("wac panicked: {reason}") }])
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+        Err(failed(&format!("wac panicked: {text}")))
     })
+}
+
+fn failed(reason: &dyn Display) -> Vec<WiringFault> {
+    vec![WiringFault::Failed { reason: reason.to_string() }]
 }
 
 struct Joiner<'a> {
     parts: &'a [Part<'a>],
     plan: &'a Plan,
     graph: CompositionGraph,
-    /// One for each part.
-    joined: Vec<Joined>,
-}
-
-#[derive(Clone, Copy)]
-struct Joined {
-    world: WorldId,
-    instance: NodeId,
-}
-
-/// That the import `import` of the part `importer`, by the name that it has now, is served.
-struct Link {
-    importer: usize,
-    import: String,
-    source: Source,
+    /// One for each part, as the next.
+    instances: Vec<NodeId>,
+    worlds: Vec<WorldId>,
+    /// What is served, by the number of the importer and the name that its import has here.
+    served: BTreeSet<(usize, String)>,
 }
 
 impl<'a> Joiner<'a> {
     fn new(parts: &'a [Part<'a>], plan: &'a Plan) -> Result<Self, Vec<WiringFault>> {
-        let mut graph = CompositionGraph::new();
-        let mut joined = Vec::new();
+        let mut joiner = Self {
+            parts,
+            plan,
+            graph: CompositionGraph::new(),
+            instances: Vec::new(),
+            worlds: Vec::new(),
+            served: BTreeSet::new(),
+        };
         let mut faults = Vec::new();
-        for (number, (part, plan)) in parts.iter().zip(&plan.parts).enumerate() {
-            match add(&mut graph, number, part, plan) {
-                Ok(added) => joined.push(added),
-                Err(reason) => {
-                    faults.push(WiringFault::Damaged { part: part.name.to_owned(), reason });
-                }
+        for (part, plan) in parts.iter().zip(&plan.parts) {
+            if let Err(reason) = joiner.add(part, plan) {
+                faults.push(WiringFault::Damaged { part: part.name.to_owned(), reason });
             }
         }
-        if faults.is_empty() { Ok(Self { parts, plan, graph, joined }) } else { Err(faults) }
+        if faults.is_empty() { Ok(joiner) } else { Err(faults) }
+    }
+
+    fn add(&mut self, part: &Part<'_>, plan: &PartPlan) -> Result<(), String> {
+        let wasm = rename(part.wasm, |name| plan.renamed(name)).map_err(|it| it.to_string())?;
+        let key = self.worlds.len().to_string();
+        let package = Package::from_bytes(&key, None, wasm, self.graph.types_mut())
+            .map_err(|error| format!("damaged: {error:#}"))?;
+        self.worlds.push(package.ty());
+        let package = self.graph.register_package(package).map_err(|error| error.to_string())?;
+        self.instances.push(self.graph.instantiate(package));
+        Ok(())
     }
 
     /// Wires what parts serve.
     fn wire(&mut self) -> Result<(), Vec<WiringFault>> {
+        let links = self.links().of(self.plan);
+        self.served = links.iter().map(|link| (link.importer, link.import.clone())).collect();
         let mut faults = Vec::new();
-        for link in self.links() {
-            let crossing = self.crossing(&link);
-            let is_crossing = !crossing.is_empty();
+        for link in &links {
+            let crossing = self.crossing(link);
+            if crossing.is_empty() {
+                faults.extend(self.connect(link).err());
+            }
             faults.extend(crossing);
-            if is_crossing {
-                continue;
-            }
-            if let Err(fault) = self.connect(&link) {
-                faults.push(fault);
-            }
         }
+        faults.extend((0..self.parts.len()).flat_map(|part| self.split(part)));
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
+    fn links(&self) -> Links<'_> {
+        Links { types: self.graph.types(), worlds: &self.worlds }
+    }
+
     fn connect(&mut self, link: &Link) -> Result<(), WiringFault> {
-        let failed = |error: &dyn std::fmt::Display| WiringFault::Failed {
+        let failed = |error: &dyn Display| WiringFault::Failed {
             reason: format!("`{}`: {error}", link.import),
         };
         let (Some(importer), Some(exporter)) =
-            (self.joined.get(link.importer), self.joined.get(link.source.part))
+            (self.instances.get(link.importer), self.instances.get(link.source.part))
         else {
             return Err(failed(&"no such component"));
         };
-        let (importer, exporter) = (importer.instance, exporter.instance);
+        let (importer, exporter) = (*importer, *exporter);
         let argument = self
             .graph
             .alias_instance_export(exporter, &link.source.export)
             .map_err(|error| failed(&error))?;
-        self.graph.set_instantiation_argument(importer, &link.import, argument).map_err(|error| {
-            match error {
-                InstantiationArgumentError::ArgumentTypeMismatch { source, .. } => {
-                    WiringFault::Mismatch {
-                        importer: self.name(link.importer),
-                        exporter: self.name(link.source.part),
-                        interface: self.original(link),
-                        reason: format!("{source:#}"),
-                    }
-                }
-                error => failed(&error),
+        let set = self.graph.set_instantiation_argument(importer, &link.import, argument);
+        set.map_err(|error| match error {
+            InstantiationArgumentError::ArgumentTypeMismatch { source, .. } => {
+                self.mismatch(link, format!("{source:#}"))
             }
+            error => failed(&error),
         })
     }
 
-    /// All that is planned, and what follows from it: where an interface comes from, there its types
-    /// come from.
-    fn links(&self) -> Vec<Link> {
-        let mut links = Vec::new();
-        let mut known = BTreeSet::new();
-        for (importer, plan) in self.plan.parts.iter().enumerate() {
-            for (import, source) in &plan.served {
-                known.insert((importer, import.clone()));
-                links.push(Link { importer, import: import.clone(), source: source.clone() });
-            }
-        }
-        let mut next = 0;
-        while let Some(link) = links.get(next) {
-            let implied = self.implied(link);
-            let importer = link.importer;
-            for (import, source) in implied {
-                if known.insert((importer, import.clone())) {
-                    links.push(Link { importer, import, source });
-                }
-            }
-            next += 1;
-        }
-        links
-    }
-
-    /// The imports whose types the import of `link` uses, where the exporter takes the same types from
-    /// its own exports.
-    fn implied(&self, link: &Link) -> Vec<(String, Source)> {
-        let (Some(imported), Some(exported)) = (self.imported(link), self.exported(link)) else {
-            return Vec::new();
-        };
-        let (Some(importer), Some(exporter)) =
-            (self.joined.get(link.importer), self.joined.get(link.source.part))
-        else {
-            return Vec::new();
-        };
-        let types = self.graph.types();
-        let named =
-            |interface: InterfaceId| move |kind: &ItemKind| *kind == ItemKind::Instance(interface);
-        types[exported]
-            .uses
-            .iter()
-            .filter_map(|(name, used)| {
-                let is_used = named(used.interface);
-                let exports = &types[exporter.world].exports;
-                let (export, _) = exports.iter().find(|(_, kind)| is_used(kind))?;
-                let is_used = named(types[imported].uses.get(name)?.interface);
-                let imports = &types[importer.world].imports;
-                let (import, _) = imports.iter().find(|(_, kind)| is_used(kind))?;
-                let source = Source { part: link.source.part, export: export.clone() };
-                Some((import.clone(), source))
-            })
-            .collect()
-    }
-
-    fn imported(&self, link: &Link) -> Option<InterfaceId> {
-        let importer = self.joined.get(link.importer)?;
-        match self.graph.types()[importer.world].imports.get(&link.import)? {
-            ItemKind::Instance(interface) => Some(*interface),
-            _ => None,
-        }
-    }
-
-    fn exported(&self, link: &Link) -> Option<InterfaceId> {
-        let exporter = self.joined.get(link.source.part)?;
-        match self.graph.types()[exporter.world].exports.get(&link.source.export)? {
-            ItemKind::Instance(interface) => Some(*interface),
-            _ => None,
+    fn mismatch(&self, link: &Link, reason: String) -> WiringFault {
+        let (importer, exporter) = (link.importer, link.source.part);
+        let wasm = |part: usize| self.parts.get(part).map(|part| part.wasm).unwrap_or_default();
+        let import = self.original(importer, &link.import);
+        let export = &link.source.export;
+        WiringFault::Mismatch {
+            importer: self.name(importer),
+            exporter: self.name(exporter),
+            difference: Difference::of(wasm(importer), import, wasm(exporter), export)
+                .map(Box::new),
+            interface: import.to_owned(),
+            reason,
         }
     }
 
     /// Resources of one part's own imports that `link` would pass to the other.
     fn crossing(&self, link: &Link) -> Vec<WiringFault> {
-        let types = self.graph.types();
         let mut crossing = BTreeSet::new();
-        let sides = [(link.importer, self.imported(link)), (link.source.part, self.exported(link))];
+        let sides = [
+            (link.importer, self.links().imported(link)),
+            (link.source.part, self.links().exported(link)),
+        ];
         for (part, interface) in sides {
-            let (Some(plan), Some(joined), Some(interface)) =
-                (self.plan.parts.get(part), self.joined.get(part), interface)
-            else {
-                continue;
-            };
-            let own = own_resources(types, joined.world, &plan.own);
-            let mentioned = mentioned(types, interface).into_iter();
-            crossing.extend(mentioned.filter_map(|id| own.get(&id).cloned()));
+            for (resource, import) in self.mentioned(part, interface) {
+                let own = self.plan.parts.get(part).map(|plan| &plan.own);
+                let own = own.and_then(|own| own.iter().find(|(_, name)| **name == import));
+                if let Some((own, _)) = own
+                    && !self.served.contains(&(part, import))
+                {
+                    crossing.insert((own, resource));
+                }
+            }
         }
-        crossing
-            .into_iter()
-            .map(|(resource, own)| WiringFault::OwnResource {
-                importer: self.name(link.importer),
-                exporter: self.name(link.source.part),
-                interface: self.original(link),
-                own,
-                resource,
-            })
-            .collect()
+        let fault = |(own, resource): (&String, String)| WiringFault::OwnResource {
+            importer: self.name(link.importer),
+            exporter: self.name(link.source.part),
+            interface: self.original(link.importer, &link.import).to_owned(),
+            own: own.clone(),
+            resource,
+        };
+        crossing.into_iter().map(fault).collect()
+    }
+
+    /// Imports that the host serves, and that pass resources of imports that another part serves.
+    fn split(&self, part: usize) -> Vec<WiringFault> {
+        let Some(world) = self.worlds.get(part) else { return Vec::new() };
+        let mut faults = Vec::new();
+        for (name, kind) in &self.graph.types()[*world].imports {
+            let ItemKind::Instance(interface) = kind else { continue };
+            if self.served.contains(&(part, name.clone())) {
+                continue;
+            }
+            for (resource, import) in self.mentioned(part, Some(*interface)) {
+                if self.served.contains(&(part, import.clone())) {
+                    faults.push(WiringFault::Split {
+                        importer: self.name(part),
+                        interface: self.original(part, name).to_owned(),
+                        resource,
+                        served: self.original(part, &import).to_owned(),
+                    });
+                }
+            }
+        }
+        faults
+    }
+
+    /// The resources that `interface` of `part` mentions, and the imports that define them.
+    fn mentioned(&self, part: usize, interface: Option<InterfaceId>) -> Vec<(String, String)> {
+        let (Some(world), Some(interface)) = (self.worlds.get(part), interface) else {
+            return Vec::new();
+        };
+        let types = self.graph.types();
+        let imported = imported(types, *world);
+        let found = mentioned(types, interface).into_iter().filter_map(|id| imported.get(&id));
+        found.map(|it| (it.resource.to_owned(), it.import.to_owned())).collect()
     }
 
     fn finish(mut self) -> Result<Composed, Vec<WiringFault>> {
-        let failed = |reason: String| vec![WiringFault::Failed { reason }];
-        if let Some(entry) = self.joined.first().copied() {
-            let exports: Vec<String> =
-                self.graph.types()[entry.world].exports.keys().cloned().collect();
-            for export in exports {
-                self.graph
-                    .alias_instance_export(entry.instance, &export)
-                    .map_err(|error| failed(error.to_string()))
-                    .and_then(|alias| {
-                        self.graph.export(alias, &export).map_err(|error| failed(error.to_string()))
-                    })?;
-            }
-        }
+        self.export().map_err(|reason| failed(&reason))?;
         let options = EncodeOptions { define_components: true, validate: false, processor: None };
         let wasm = self.graph.encode(options).map_err(|error| vec![self.unencodable(error)])?;
-        validate(&wasm).map_err(|error| failed(error.to_string()))?;
-        let own = self.own(&wasm)?;
-        Ok(Composed { wasm, own })
+        let exports = self.plan.parts.first().map(|entry| entry.exports.as_slice());
+        let wasm = annotate(wasm, exports.unwrap_or_default()).map_err(|error| failed(&error))?;
+        validate(&wasm).map_err(|error| failed(&error))?;
+        let imports = Surface::of(&wasm).map_err(|error| failed(&error))?.imports;
+        let lost = self.lost(&imports);
+        if lost.is_empty() { Ok(Composed { own: self.own(), wasm }) } else { Err(lost) }
+    }
+
+    /// What the entry exports, the whole exports.
+    fn export(&mut self) -> Result<(), String> {
+        let (Some(entry), Some(world)) = (self.instances.first(), self.worlds.first()) else {
+            return Ok(());
+        };
+        let exports: Vec<String> = self.graph.types()[*world].exports.keys().cloned().collect();
+        for export in exports {
+            let alias = self.graph.alias_instance_export(*entry, &export);
+            let alias = alias.map_err(|error| error.to_string())?;
+            self.graph.export(alias, &export).map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     fn unencodable(&self, error: EncodeError) -> WiringFault {
         match error {
             EncodeError::ImportTypeMergeConflict { import, first, second, source } => {
                 let name = |node: NodeId| {
-                    let number = self.joined.iter().position(|joined| joined.instance == node);
+                    let number = self.instances.iter().position(|instance| *instance == node);
                     number.map(|number| self.name(number)).unwrap_or_default()
                 };
                 WiringFault::Unmergeable {
@@ -261,16 +250,37 @@ impl<'a> Joiner<'a> {
         }
     }
 
-    /// Those of the own imports that the composed component has.
-    fn own(&self, wasm: &[u8]) -> Result<Vec<OwnImport>, Vec<WiringFault>> {
-        let failed = |reason: String| vec![WiringFault::Failed { reason }];
-        let surface = Surface::of(wasm).map_err(|error| failed(error.to_string()))?;
-        let imports: BTreeSet<&str> = surface.imports.iter().map(|it| it.name.as_str()).collect();
+    /// Imports that are not among `imports`, which the composed component has: wac takes two that
+    /// share one definition of their type for the same.
+    fn lost(&self, imports: &[Extern]) -> Vec<WiringFault> {
+        let is_there = |name: &str| {
+            imports.iter().any(|import| {
+                let names = (InterfaceName::parse(&import.name), InterfaceName::parse(name));
+                import.name == name
+                    || matches!(names, (Some(one), Some(other)) if one.is_compatible(&other))
+            })
+        };
+        let mut lost = Vec::new();
+        for (number, plan) in self.plan.parts.iter().enumerate() {
+            for import in &plan.imports {
+                let name = plan.renamed(&import.name);
+                if !self.served.contains(&(number, name.to_owned())) && !is_there(name) {
+                    let (part, import) = (self.name(number), import.name.clone());
+                    lost.push(WiringFault::Lost { part, import });
+                }
+            }
+        }
+        lost
+    }
+
+    /// Those of the own imports that no part serves after all.
+    fn own(&self) -> Vec<OwnImport> {
         let mut own = Vec::new();
         for (part, plan) in self.plan.parts.iter().enumerate() {
             for import in &plan.imports {
-                let Some(name) = plan.own.get(&import.name) else { continue };
-                if imports.contains(name.as_str()) {
+                if let Some(name) = plan.own.get(&import.name)
+                    && !self.served.contains(&(part, name.clone()))
+                {
                     own.push(OwnImport {
                         part,
                         interface: import.interface().to_owned(),
@@ -278,50 +288,26 @@ impl<'a> Joiner<'a> {
                         external_id: import.external_id.clone(),
                         name: name.clone(),
                     });
-                } else if !self.is_served(part, name) {
-                    return Err(failed(format!("the import `{name}` was lost")));
                 }
             }
         }
-        Ok(own)
-    }
-
-    fn is_served(&self, part: usize, import: &str) -> bool {
-        self.joined.get(part).is_some_and(|joined| {
-            let mut arguments = self.graph.get_instantiation_arguments(joined.instance);
-            arguments.any(|(name, _)| name == import)
-        })
+        own
     }
 
     fn name(&self, part: usize) -> String {
         self.parts.get(part).map(|part| part.name.to_owned()).unwrap_or_default()
     }
 
-    /// The name by which the part itself imports what `link` serves.
-    fn original(&self, link: &Link) -> String {
-        let own = self.plan.parts.get(link.importer).map(|plan| &plan.own);
-        own.and_then(|own| own.iter().find(|(_, own)| **own == link.import))
-            .map_or(&link.import, |(import, _)| import)
-            .clone()
+    /// The name by which the part itself imports what is `import` here.
+    fn original<'b>(&'b self, part: usize, import: &'b str) -> &'b str {
+        let plan = self.plan.parts.get(part);
+        plan.and_then(|plan| plan.imports.iter().find(|it| plan.renamed(&it.name) == import))
+            .map_or(import, |import| &import.name)
     }
 }
 
-fn add(
-    graph: &mut CompositionGraph,
-    number: usize,
-    part: &Part<'_>,
-    plan: &PartPlan,
-) -> Result<Joined, String> {
-    let wasm = rename(part.wasm, &plan.own).map_err(|error| error.to_string())?;
-    let package = Package::from_bytes(&number.to_string(), None, wasm, graph.types_mut())
-        .map_err(|error| format!("damaged: {error:#}"))?;
-    let world = package.ty();
-    let package = graph.register_package(package).map_err(|error| error.to_string())?;
-    Ok(Joined { world, instance: graph.instantiate(package) })
-}
-
 /// Validates all but the bodies of functions: those are the parts', and have been.
-fn validate(wasm: &[u8]) -> Result<(), wasmparser::BinaryReaderError> {
+fn validate(wasm: &[u8]) -> Result<(), BinaryReaderError> {
     let mut validator = Validator::new_with_features(WasmFeatures::all());
     for payload in Parser::new(0).parse_all(wasm) {
         validator.payload(&payload?)?;

@@ -3,17 +3,24 @@
 //! What the parts import of each other is wired, and what they import of the host is left to the
 //! host. Joining as such merges imports of the same name, so that all parts would share one grant.
 //! Here each part's own imports get a name of their own before, so that the host knows who calls.
+//!
+//! `plan.rs` decides by names alone what becomes of each import, `rename.rs` gives the imports their
+//! names, and `join.rs` has wac join what comes of it.
 
 mod crossing;
+mod difference;
 mod fault;
 mod join;
+mod links;
 mod name;
 mod plan;
 mod rename;
 mod surface;
 #[cfg(test)]
 mod tests;
+mod wit;
 
+pub use difference::Difference;
 pub use fault::WiringFault;
 pub use surface::{Extern, Surface, SurfaceError};
 
@@ -66,7 +73,10 @@ pub struct OwnImport {
 
 /// Joins `parts`: the whole exports what `parts[0]` exports. Imports of interfaces that `is_own`
 /// accepts, and that no part serves, get a name for their part alone; all others stay as they are,
-/// and those of compatible versions are merged.
+/// and those of compatible versions are merged under the newest version's name.
+///
+/// An interface whose types are used by interfaces that are not own must not be own either: those
+/// could not be merged.
 ///
 /// # Errors
 /// With everything that keeps the parts from being joined; never empty.

@@ -18,10 +18,28 @@ pub(crate) struct Plan {
 /// What becomes of the imports of one part. Those that are in neither stay as they are.
 pub(crate) struct PartPlan {
     pub(crate) imports: Vec<Extern>,
+    pub(crate) exports: Vec<Extern>,
     /// The exports of other parts that serve imports, by the names of the imports.
     pub(crate) served: BTreeMap<String, Source>,
     /// The own names of imports, by their names.
     pub(crate) own: BTreeMap<String, String>,
+    /// The names of imports that are merged with a newer version's, by their names.
+    pub(crate) shared: BTreeMap<String, String>,
+}
+
+impl PartPlan {
+    fn unserved(&self) -> impl Iterator<Item = &Extern> {
+        self.imports.iter().filter(|import| !self.served.contains_key(&import.name))
+    }
+
+    fn shared(&self) -> impl Iterator<Item = &Extern> {
+        self.unserved().filter(|import| !self.own.contains_key(&import.name))
+    }
+
+    /// The name that the import `name` gets.
+    pub(crate) fn renamed<'a>(&'a self, name: &'a str) -> &'a str {
+        self.own.get(name).or_else(|| self.shared.get(name)).map_or(name, String::as_str)
+    }
 }
 
 /// An export of a part.
@@ -65,40 +83,96 @@ impl Plan {
             .zip(surfaces)
             .map(|(part, surface)| PartPlan {
                 imports: surface.as_ref().map(|it| it.imports.clone()).unwrap_or_default(),
+                exports: surface.as_ref().map(|it| it.exports.clone()).unwrap_or_default(),
                 served: served(part, surface.as_ref(), parts, surfaces, faults),
                 own: BTreeMap::new(),
+                shared: BTreeMap::new(),
             })
             .collect();
-        let is_hosts_own = |plan: &PartPlan, it: &Extern| {
-            !plan.served.contains_key(&it.name) && is_own(it.interface())
-        };
-        let mut taken: Vec<String> = planned
-            .iter()
-            .flat_map(|plan| plan.imports.iter().filter(|it| !is_hosts_own(plan, it)))
-            .map(|it| it.name.clone())
-            .collect();
-        for (part, plan) in parts.iter().zip(&mut planned) {
-            for import in &plan.imports {
-                if plan.served.contains_key(&import.name) {
-                    continue;
-                }
-                let is_own = is_own(import.interface());
-                faults.extend(annotated(part, import, is_own));
-                if is_own {
-                    match free_name(part.name, import, &taken) {
-                        Some(own) => {
-                            taken.push(own.clone());
-                            plan.own.insert(import.name.clone(), own);
-                        }
-                        None => faults.push(WiringFault::Nameless {
-                            part: part.name.to_owned(),
-                            import: import.name.clone(),
-                        }),
-                    }
-                }
+        name_own(parts, &mut planned, is_own, faults);
+        check_labels(parts, &planned, faults);
+        name_shared(&mut planned);
+        Self { parts: planned }
+    }
+}
+
+/// Gives the parts' own imports their names.
+fn name_own(
+    parts: &[Part<'_>],
+    planned: &mut [PartPlan],
+    is_own: &dyn Fn(&str) -> bool,
+    faults: &mut Vec<WiringFault>,
+) {
+    let is_own = |import: &Extern| is_own(import.interface());
+    let mut taken: Vec<String> = planned
+        .iter()
+        .flat_map(|plan| plan.unserved().filter(|import| !is_own(import)))
+        .map(|import| import.name.clone())
+        .collect();
+    for (part, plan) in parts.iter().zip(planned) {
+        let mut own = BTreeMap::new();
+        for import in plan.unserved() {
+            let is_own = is_own(import);
+            faults.extend(annotated(part, import, is_own));
+            if !is_own {
+                continue;
+            }
+            if let Some(name) = free_name(part.name, import, &taken) {
+                taken.push(name.clone());
+                own.insert(import.name.clone(), name);
+            } else {
+                let (part, import) = (part.name.to_owned(), import.name.clone());
+                faults.push(WiringFault::Nameless { part, import });
             }
         }
-        Self { parts: planned }
+        plan.own = own;
+    }
+}
+
+/// Checks that labels that are merged stand for the same interface.
+fn check_labels(parts: &[Part<'_>], planned: &[PartPlan], faults: &mut Vec<WiringFault>) {
+    let mut labels: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
+    for (part, plan) in parts.iter().zip(planned) {
+        for import in plan.shared() {
+            let Some(label) = import.label() else { continue };
+            let (first, interface) =
+                *labels.entry(label).or_insert((part.name, import.interface()));
+            if interface != import.interface() {
+                faults.push(WiringFault::Unmergeable {
+                    first: first.to_owned(),
+                    second: part.name.to_owned(),
+                    interface: label.to_owned(),
+                    reason: format!("as `{interface}` and as `{}`", import.interface()),
+                });
+            }
+        }
+    }
+}
+
+/// Gives imports that are merged, since their versions are compatible, the newest one's name: what
+/// comes of it has all that the newest has.
+fn name_shared(planned: &mut [PartPlan]) {
+    let shared: Vec<String> =
+        planned.iter().flat_map(|plan| plan.shared().map(|import| import.name.clone())).collect();
+    for plan in planned {
+        let mut names = BTreeMap::new();
+        for import in plan.shared() {
+            let Some(name) = InterfaceName::parse(&import.name) else { continue };
+            let merged = |other: &&str| {
+                InterfaceName::parse(other).is_some_and(|other| other.is_compatible(&name))
+            };
+            // A part can't have two imports of the same name.
+            if plan.shared().map(|it| it.name.as_str()).filter(merged).count() > 1 {
+                continue;
+            }
+            let versions = shared.iter().map(String::as_str).filter(merged);
+            let newest = versions
+                .max_by_key(|other| InterfaceName::parse(other).and_then(|name| name.semver()));
+            if let Some(newest) = newest.filter(|newest| *newest != import.name) {
+                names.insert(import.name.clone(), newest.to_owned());
+            }
+        }
+        plan.shared = names;
     }
 }
 
@@ -221,7 +295,10 @@ fn source(
     exported: &Surface,
 ) -> Result<String, WiringFault> {
     let interface = import.interface();
-    if let Some(export) = exported.exports.iter().find(|it| it.interface() == interface) {
+    let is_exact = |export: &&Extern| export.interface() == interface;
+    let exact = exported.exports.iter().filter(is_exact);
+    // Of several by label that of the same label.
+    if let Some(export) = exact.max_by_key(|export| export.name == import.name) {
         return Ok(export.name.clone());
     }
     let wanted = InterfaceName::parse(interface);
@@ -255,9 +332,9 @@ fn source(
 /// What would be lost of `import`, which the composed component has too.
 fn annotated(part: &Part<'_>, import: &Extern, is_own: bool) -> Option<WiringFault> {
     let what = if import.has_version_suffix {
-        "version suffix"
+        "a version suffix"
     } else if import.external_id.is_some() && !is_own {
-        "external-id"
+        "an external-id"
     } else {
         return None;
     };

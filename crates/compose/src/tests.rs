@@ -3,6 +3,7 @@ use wit_parser::{ManglingAndAbi, Resolve};
 
 use crate::{Composed, Part, Surface, Wire, WiringFault, compose};
 
+mod faults;
 mod wiring;
 
 /// A component of the world `world` of the package `wit`, whose functions trap.
