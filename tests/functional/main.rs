@@ -12,6 +12,7 @@ mod http;
 mod idle;
 mod inspect;
 mod instances;
+mod joined;
 mod keyvalue;
 mod keyvalue_own;
 mod lifecycle;

@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-use dhow_manifest::{Origin, Scheme};
-use http::{Request, Response, Uri};
+use dhow_manifest::{Name, Origin, Scheme};
+use http::{Extensions, HeaderValue, Request, Response, Uri, header::HOST};
 use http_body_util::BodyExt as _;
 use hyper::rt::ReadBufCursor;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -32,6 +32,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use crate::{
     audit::Audit,
     egress::{Egress, EgressError},
+    neighbours::{Calling, Depths, Neighbourhood},
     tls::Tls,
 };
 
@@ -43,20 +44,29 @@ pub(crate) struct Granted(Arc<Shared>);
 struct Shared {
     audit: Audit,
     origins: Vec<Origin>,
+    /// Whom it may call by name, and where they are.
+    calls: Vec<Name>,
+    neighbourhood: Neighbourhood,
     tls: Arc<Tls>,
     egress: Arc<Egress>,
     pool: OnceLock<Pool>,
 }
 
+/// By which a component calls others of its app, of those that it is granted.
+pub(crate) type Calls<'a> = (&'a [Name], Neighbourhood);
+
 pub(crate) fn grant(
     audit: &Audit,
     origins: &[Origin],
+    (calls, neighbourhood): Calls<'_>,
     tls: &Arc<Tls>,
     egress: &Arc<Egress>,
 ) -> Granted {
     Granted(Arc::new(Shared {
         audit: audit.clone(),
         origins: origins.to_vec(),
+        calls: calls.to_vec(),
+        neighbourhood,
         tls: tls.clone(),
         egress: egress.clone(),
         pool: OnceLock::new(),
@@ -64,7 +74,7 @@ pub(crate) fn grant(
 }
 
 pub(crate) fn open(granted: &Granted) -> Hooks {
-    Hooks(granted.clone())
+    Hooks { granted: granted.clone(), depths: Depths::default() }
 }
 
 /// HTTP/1.1, and HTTP/2 where the other end offers it by ALPN.
@@ -250,16 +260,53 @@ fn target(uri: &Uri) -> Option<(Scheme, &str, u16)> {
 }
 
 /// The client's side of one instance.
-pub(crate) struct Hooks(Granted);
+pub(crate) struct Hooks {
+    granted: Granted,
+    depths: Depths,
+}
+
+/// What `http://NAME.internal` is about, with no port: a call by name.
+fn internal(uri: &Uri) -> Option<&str> {
+    let is_plain = uri.scheme_str() == Some("http") && uri.port().is_none();
+    let name = uri.host()?.strip_suffix(".internal")?;
+    (is_plain && !name.contains('.')).then_some(name)
+}
 
 impl Hooks {
+    /// The instance begins with a request that carries `extensions`.
+    pub(crate) fn begin(&mut self, extensions: &Extensions) {
+        self.depths.begin(extensions);
+    }
+
+    /// Whom `uri` calls by name, of those that may be called.
+    fn called(&self, uri: &Uri) -> Option<Name> {
+        let name = internal(uri)?;
+        let Granted(granted) = &self.granted;
+        granted.calls.iter().find(|called| called.as_str() == name).cloned()
+    }
+
+    fn call(&self, name: &Name, mut request: Request<WasiBody>) -> Calling {
+        let Granted(granted) = &self.granted;
+        let Some(depth) = self.depths.of_call() else {
+            tracing::warn!(
+                component = %granted.audit.component(),
+                "a call of {name} is refused: it comes of calls by name that go on too deep"
+            );
+            return Box::pin(async { Err(Error::LoopDetected) });
+        };
+        if let Ok(host) = HeaderValue::from_str(&format!("{name}.internal")) {
+            request.headers_mut().insert(HOST, host);
+        }
+        granted.neighbourhood.call(name, depth, request)
+    }
+
     fn check(&self, uri: &Uri) -> Result<(), Error> {
         let (scheme, host, port) = target(uri).ok_or(Error::HttpRequestUriInvalid)?;
         // Credentials in an authority are sent nowhere, and can pass for a host to whoever reads.
         if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
             return Err(Error::HttpRequestUriInvalid);
         }
-        let Self(Granted(granted)) = self;
+        let Granted(granted) = &self.granted;
         if granted.origins.iter().any(|origin| origin.matches(scheme, host, port)) {
             return Ok(());
         }
@@ -300,8 +347,15 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _: Sending<()>,
     ) -> Sending<(Response<WasiBody>, Sending<()>)> {
+        if let Some(name) = self.called(request.uri()) {
+            let calling = self.call(&name, request);
+            return Box::new(async {
+                let sent: Sending<()> = Box::new(async { Ok(()) });
+                Ok((calling.await?, sent))
+            });
+        }
         let checked = self.check(request.uri());
-        let Self(Granted(granted)) = self;
+        let Granted(granted) = &self.granted;
         let granted = granted.clone();
         Box::new(async move {
             checked?;
@@ -370,7 +424,8 @@ mod tests {
         let origins: Vec<_> = origins.iter().map(|text| Origin::parse(text).unwrap()).collect();
         let name = dhow_manifest::Name::new("client").unwrap();
         let audit = Audit::new(&name, &name, &Arc::default());
-        open(&grant(&audit, &origins, &Arc::default(), &Arc::default()))
+        let none = (&[][..], Neighbourhood::default());
+        open(&grant(&audit, &origins, none, &Arc::default(), &Arc::default()))
             .check(&uri.parse().unwrap())
             .is_ok()
     }

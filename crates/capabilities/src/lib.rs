@@ -21,6 +21,7 @@ mod interfaces;
 mod keyvalue;
 mod linking;
 mod logging;
+mod neighbours;
 mod parts;
 mod reading;
 mod redis;
@@ -57,10 +58,13 @@ pub use fault::GrantFault;
 pub use files::UnknownFolder;
 pub use interfaces::{is_own, is_served, nearest_served};
 pub use linking::OwnImport;
+pub use neighbours::{Calling, Depth, Neighbourhood, Neighbours};
 pub use parts::{Parts, State};
 pub use secrets::{SecretError, SecretFolder};
 pub use stdio::{GuestOutput, LogLevel, Stream};
 pub use tls::UnknownAuthority;
+/// What requests and responses among components are made of.
+pub use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
 /// What all instances of the process share.
 pub struct Capabilities {
@@ -126,7 +130,7 @@ impl Capabilities {
     }
 
     /// Holds what the manifest of `app` grants `component` against what the host has, and against what the
-    /// component imports.
+    /// component imports. Whom it calls by name is in `neighbourhood`.
     ///
     /// # Errors
     /// With every grant that can't be given or that nothing is done with, and every import that
@@ -137,6 +141,7 @@ impl Capabilities {
         name: &Name,
         component: &Component,
         imports: &[String],
+        neighbourhood: &Neighbourhood,
     ) -> Result<Granted, Vec<GrantFault>> {
         let (grants, backends) = (&component.grants, &self.backends);
         let mut faults = unmatched(grants, imports);
@@ -149,7 +154,8 @@ impl Capabilities {
         let egress = &backends.egress;
         faults.extend(beyond(egress, grants).map(GrantFault::from));
         let audit = &Audit::new(app, name, &self.denials);
-        granted.http = http_client::grant(audit, &grants.http, &granted.tls, egress);
+        let calls = (&grants.calls[..], neighbourhood.clone());
+        granted.http = http_client::grant(audit, &grants.http, calls, &granted.tls, egress);
         granted.sockets = sockets::grant(audit, &grants.sockets, egress);
         let environment = environment::grant(&grants.env, &self.host_environment);
         keep(&mut granted.environment, environment, &mut faults);
@@ -175,7 +181,7 @@ impl Capabilities {
         Granted {
             component: name.clone(),
             memory_limit: memory.bytes(),
-            http: http_client::grant(audit, &[], &tls, egress),
+            http: http_client::grant(audit, &[], nobody(), &tls, egress),
             environment: environment::nothing(),
             sockets: sockets::grant(audit, &Sockets::default(), egress),
             keyvalue: Labels::none(audit),
@@ -209,7 +215,7 @@ impl Capabilities {
         let name = &grants.name;
         let mut granted = self.nothing(name, name, grants.memory_limit);
         let (egress, audit) = (&self.backends.egress, &Audit::new(name, name, &self.denials));
-        granted.http = http_client::grant(audit, &grants.http, &granted.tls, egress);
+        granted.http = http_client::grant(audit, &grants.http, nobody(), &granted.tls, egress);
         granted.sockets = sockets::grant(audit, &grants.sockets, egress);
         let mut wasi = WasiCtxBuilder::new();
         command::open(grants, &mut wasi)?;
@@ -252,6 +258,11 @@ fn state(granted: &Parts<Granted>, parts: Parts<Part>) -> State {
         budget: Budget::new(memory.fold(0, u64::saturating_add)),
         parts,
     }
+}
+
+/// Nobody to call by name.
+fn nobody() -> http_client::Calls<'static> {
+    (&[], Neighbourhood::default())
 }
 
 /// What the parts of an entry may do, in their order.

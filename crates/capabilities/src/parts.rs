@@ -14,6 +14,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use dhow_engine::{Budget, InstanceState};
 use dhow_manifest::MAX_PARTS;
+use http::Extensions;
 
 use crate::{blobstore, config, files, http_client, keyvalue, logging, redis, sockets, sql, tls};
 
@@ -39,6 +40,10 @@ impl<T> Parts<T> {
     /// In their order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         std::iter::once(&self.first).chain(&self.others)
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        std::iter::once(&mut self.first).chain(&mut self.others)
     }
 
     /// The one of the part that is called from outside.
@@ -195,5 +200,11 @@ impl WasiHttpView for State {
 impl InstanceState for State {
     fn budget(&mut self) -> &mut Budget {
         &mut self.budget
+    }
+
+    fn begin(&mut self, request: &Extensions) {
+        for part in self.parts.iter_mut() {
+            part.http_client.begin(request);
+        }
     }
 }

@@ -60,6 +60,7 @@ impl<T: InstanceState> Instance<T> {
             .run_concurrent(async |accessor| {
                 accessor
                     .with(|mut store| {
+                        store.get().begin(request.extensions());
                         Prepared::new(store.as_context_mut(), proxy, request, T::http, head)
                     })?
                     .run(accessor, future::pending())

@@ -44,6 +44,9 @@ pub use wasmtime::component::Linker;
 pub trait InstanceState: WasiView + WasiHttpView + Send + 'static {
     /// What the instance may use.
     fn budget(&mut self) -> &mut Budget;
+
+    /// The instance begins with a request, which carries these extensions.
+    fn begin(&mut self, request: &::http::Extensions);
 }
 
 /// Compiles components and makes stores for them. One for each process.

@@ -241,6 +241,7 @@ impl<T: InstanceState> Instance<T> {
                 poll_fn(|cx| {
                     while let Poll::Ready(Some(Call { request, head })) = queue.poll_recv(cx) {
                         let call = accessor.with(|mut store| {
+                            store.get().begin(request.extensions());
                             Prepared::new(store.as_context_mut(), proxy, request, T::http, head)
                         });
                         match call {

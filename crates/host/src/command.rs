@@ -27,7 +27,7 @@ impl Host {
         if !unserved.is_empty() {
             return Err(unserved.into());
         }
-        let entry = CommandEntry::new(&self.loader.linker, &code);
+        let entry = CommandEntry::new(&self.core.loader.linker, &code);
         let entry = entry_or_faults(name, &code, entry, |component, exports| {
             LinkFault::NoCommand { component, exports }
         })?;
@@ -43,8 +43,8 @@ impl Host {
         LinkedCommand(entry): &LinkedCommand,
         grants: &CommandGrants,
     ) -> Result<Exit, RunError> {
-        let state = self.capabilities.open_command(grants)?;
-        let engine = &self.loader.engine;
+        let state = self.core.capabilities.open_command(grants)?;
+        let engine = &self.core.loader.engine;
         Ok(entry.run(engine, engine.store(state)).await?)
     }
 }

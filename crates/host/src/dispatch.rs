@@ -15,7 +15,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::{
-    Host, LinkedEntry, LiveEntry,
+    Core, Host, LinkedEntry, LiveEntry,
     admission::{Full, Place},
     code::LoadError,
     live::Permits,
@@ -92,8 +92,9 @@ impl Host {
     /// When it can't be made.
     pub async fn instantiate(&self, entry: &LiveEntry) -> Result<(), Failure> {
         let LinkedEntry { code, granted, .. } = &entry.linked;
-        let entry = self.loader.entry(code).await?;
-        Ok(entry.instantiate(self.loader.engine.store(self.capabilities.open(granted))).await?)
+        let Core { loader, capabilities, .. } = &*self.core;
+        let entry = loader.entry(code).await?;
+        Ok(entry.instantiate(loader.engine.store(capabilities.open(granted))).await?)
     }
 
     /// Runs the guest until the head of its response is there. The guest goes on while the
@@ -102,6 +103,16 @@ impl Host {
     /// # Errors
     /// When the component is at its limit, there is no room for it, or the guest fails.
     pub async fn dispatch(
+        &self,
+        invocation: Invocation,
+    ) -> Result<http::Response<ResponseBody>, Failure> {
+        self.core.dispatch(invocation).await
+    }
+}
+
+impl Core {
+    /// See [`Host::dispatch`].
+    pub(crate) async fn dispatch(
         &self,
         Invocation { id, entry, request }: Invocation,
     ) -> Result<http::Response<ResponseBody>, Failure> {

@@ -7,6 +7,7 @@ mod command;
 mod dispatch;
 mod link;
 mod live;
+mod neighbours;
 mod router;
 mod surfaces;
 
@@ -48,13 +49,18 @@ impl Default for Settings {
 /// Links apps and runs them. One for each process.
 pub struct Host {
     settings: Settings,
-    loader: Arc<Loader>,
-    capabilities: Capabilities,
-    admission: Arc<Admission>,
+    core: Arc<Core>,
     /// Whose apps are served where nobody says otherwise.
     tenant: Arc<Tenant>,
     live: ArcSwapOption<LiveApp>,
-    invocations: TaskTracker,
+}
+
+/// What runs invocations: the host's, and apps' own, for calls among their components.
+pub(crate) struct Core {
+    pub(crate) loader: Arc<Loader>,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) invocations: TaskTracker,
 }
 
 impl Host {
@@ -69,15 +75,13 @@ impl Host {
         }
         let admission = Admission::new(engine.places());
         let Ok(tenant) = admission.tenant(0) else { unreachable!("no place is asked for") };
-        Self {
-            settings,
+        let core = Core {
             loader: Loader::new(Arc::new(engine), linker),
             capabilities,
             admission,
-            tenant,
-            live: ArcSwapOption::empty(),
             invocations: TaskTracker::new(),
-        }
+        };
+        Self { settings, core: Arc::new(core), tenant, live: ArcSwapOption::empty() }
     }
 
     /// A tenant for whom so many instances are kept free of others.
@@ -85,17 +89,17 @@ impl Host {
     /// # Errors
     /// When there are not as many left.
     pub fn tenant(&self, reserve: usize) -> Result<Arc<Tenant>, ReserveError> {
-        self.admission.tenant(reserve)
+        self.core.admission.tenant(reserve)
     }
 
     /// Makes `app` the one that answers. Requests that are under way stay with the one before.
     pub fn deploy(&self, app: LinkedApp) {
-        self.live.store(Some(Arc::new(LiveApp::new(app, &self.tenant))));
+        self.live.store(Some(LiveApp::new(app, &self.core, &self.tenant)));
     }
 
     /// An app of `tenant`'s that can be called, and is not the one that answers.
     pub fn register(&self, app: LinkedApp, tenant: &Arc<Tenant>) -> Arc<LiveApp> {
-        Arc::new(LiveApp::new(app, tenant))
+        LiveApp::new(app, &self.core, tenant)
     }
 
     /// The app that answers.
@@ -106,24 +110,24 @@ impl Host {
     /// Lets go of the instances that wait for requests for longer than they may, and of the code
     /// of components that were not called for `unused`. To be called now and then.
     pub fn sweep(&self, unused: Duration) {
-        self.loader.engine.expire_idle_instances();
-        self.loader.unload(unused);
+        self.core.loader.engine.expire_idle_instances();
+        self.core.loader.unload(unused);
     }
 
     /// The number of entries whose code is loaded.
     pub fn loaded(&self) -> usize {
-        self.loader.count()
+        self.core.loader.count()
     }
 
     /// Completes when no invocation is under way, work after the response included. To be called
     /// when no more can begin.
     pub async fn drained(&self) {
-        self.invocations.close();
-        self.invocations.wait().await;
+        self.core.invocations.close();
+        self.core.invocations.wait().await;
     }
 
     /// The number of invocations under way.
     pub fn invocations(&self) -> usize {
-        self.invocations.len()
+        self.core.invocations.len()
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dhow_capabilities::{GrantFault, Granted, Parts, UnlikeAuthorities};
+use dhow_capabilities::{GrantFault, Granted, Neighbourhood, Parts, UnlikeAuthorities};
 use dhow_compose::WiringFault;
 use dhow_engine::{Code, CompileError, LinkError, Maker, Reuse};
 use dhow_manifest::{AboveCeiling, App, Component, Entry, Instances, Limits, Name};
@@ -24,6 +24,8 @@ pub struct LinkedApp {
     pub(crate) entries: Vec<LinkedEntry>,
     /// Gives indexes of `entries`.
     pub(crate) router: Router,
+    /// Where its components find each other once it is live.
+    pub(crate) neighbourhood: Neighbourhood,
 }
 
 /// What can be called: a component with its middleware, and whomever these use.
@@ -63,12 +65,13 @@ impl Host {
         let mut faults = Vec::new();
         let mut checked = BTreeMap::new();
         let surfaces = Surfaces::of(&app, artifacts, &mut faults);
-        for (name, component) in app.components() {
+        let neighbourhood = Neighbourhood::default();
+        for name in app.components().keys() {
             let Some(artifact) = artifacts.get(name) else {
                 faults.push(LinkFault::NoArtifact { component: name.clone() });
                 continue;
             };
-            if let Some(granted) = self.check(&app, name, component, &surfaces, &mut faults) {
+            if let Some(granted) = self.check(&app, name, &surfaces, &neighbourhood, &mut faults) {
                 checked.insert(name, Checked { artifact, granted });
             }
         }
@@ -90,7 +93,7 @@ impl Host {
             return Err(LinkFaults(faults));
         }
         match Router::new(app.routes(), entries.iter().map(|linked| &linked.entry)) {
-            Ok(router) => Ok(LinkedApp { app, entries, router }),
+            Ok(router) => Ok(LinkedApp { app, entries, router, neighbourhood }),
             Err(reason) => Err(LinkFaults(vec![LinkFault::Route(reason)])),
         }
     }
@@ -100,17 +103,18 @@ impl Host {
         &self,
         app: &App,
         name: &Name,
-        component: &Component,
         surfaces: &Surfaces,
+        neighbourhood: &Neighbourhood,
         faults: &mut Vec<LinkFault>,
     ) -> Option<Granted> {
+        let component = app.components().get(name)?;
         let before = faults.len();
         let Component { limits, grants, .. } = component;
         let quotas = grants.files.values().filter_map(|folder| folder.quota);
         let above = self.settings.ceilings.exceeded(limits, quotas).into_iter();
         faults.extend(above.map(|fault| LinkFault::Limit { component: name.clone(), fault }));
         let imports = surfaces.imports_of_host(app, name, component, faults)?;
-        match self.capabilities.grant(app.name(), name, component, &imports) {
+        match self.core.capabilities.grant(app.name(), name, component, &imports, neighbourhood) {
             Ok(granted) => (faults.len() == before).then_some(granted),
             Err(found) => {
                 let fault = |fault| LinkFault::Grant { component: name.clone(), fault };
@@ -153,7 +157,7 @@ impl Host {
         let name = parts.first().map_or(&entry.component, |part| part.name);
         let code =
             self.load(name, first.artifact.path(), assembly.digest(), &joined.wasm, maker)?;
-        let linked = self.loader.link(&code, &joined.own, assembly.len(), reuse);
+        let linked = self.core.loader.link(&code, &joined.own, assembly.len(), reuse);
         let http = entry_or_faults(name, &code, linked, |component, exports| {
             LinkFault::NoHandler { component, exports }
         })?;
@@ -164,7 +168,7 @@ impl Host {
         let names = parts.iter().map(|part| part.name.clone()).collect();
         let limits = component.limits;
         let size = code.size();
-        let code = self.loader.loaded(assembly, joined.own, reuse, http);
+        let code = self.core.loader.loaded(assembly, joined.own, reuse, http);
         Ok((LinkedEntry { entry: entry.clone(), parts: names, code, granted, limits }, size))
     }
 
@@ -177,10 +181,11 @@ impl Host {
         maker: Maker,
     ) -> Result<Code, Vec<LinkFault>> {
         let start = Instant::now();
-        let code = self.loader.engine.load(wasm, digest.as_bytes(), maker).map_err(|error| {
-            let (component, path) = (name.clone(), path.to_owned());
-            vec![LinkFault::Damaged { component, path, error }]
-        })?;
+        let code =
+            self.core.loader.engine.load(wasm, digest.as_bytes(), maker).map_err(|error| {
+                let (component, path) = (name.clone(), path.to_owned());
+                vec![LinkFault::Damaged { component, path, error }]
+            })?;
         let time = start.elapsed();
         if time > NOTICEABLE {
             tracing::info!(component = %name, "compiled in {time:.1?}");

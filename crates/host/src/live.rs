@@ -1,11 +1,14 @@
 //! The app that answers, and what each of its components has under way.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+};
 
-use dhow_manifest::Name;
+use dhow_manifest::{Entry, Name};
 use tokio::sync::Semaphore;
 
-use crate::{LinkedApp, LinkedEntry, admission::Tenant, router::Router};
+use crate::{Core, LinkedApp, LinkedEntry, admission::Tenant, router::Router};
 
 /// An app at work. It is kept small: there may be a hundred thousand of which none is called.
 pub struct LiveApp {
@@ -13,6 +16,8 @@ pub struct LiveApp {
     entries: Box<[Arc<LiveEntry>]>,
     /// Gives indexes of `entries`.
     router: Router,
+    /// By which its components call each other.
+    pub(crate) core: Arc<Core>,
 }
 
 /// An entry at work.
@@ -31,7 +36,11 @@ pub(crate) struct Permits {
 }
 
 impl LiveApp {
-    pub(crate) fn new(LinkedApp { app, entries, router }: LinkedApp, tenant: &Arc<Tenant>) -> Self {
+    pub(crate) fn new(
+        LinkedApp { app, entries, router, neighbourhood }: LinkedApp,
+        core: &Arc<Core>,
+        tenant: &Arc<Tenant>,
+    ) -> Arc<Self> {
         let permits: BTreeMap<&Name, Permits> = app
             .components()
             .iter()
@@ -50,7 +59,10 @@ impl LiveApp {
                 Arc::new(LiveEntry { permits, tenant: tenant.clone(), linked })
             })
             .collect();
-        Self { name: app.name().clone(), entries, router }
+        let live = Arc::new(Self { name: app.name().clone(), entries, router, core: core.clone() });
+        let neighbours: Weak<Self> = Arc::downgrade(&live);
+        neighbourhood.settle(neighbours);
+        live
     }
 
     /// The app's name.
@@ -61,6 +73,12 @@ impl LiveApp {
     /// Who answers requests for `path`.
     pub fn route(&self, path: &str) -> Option<&Arc<LiveEntry>> {
         self.entries.get(self.router.find(path)?)
+    }
+
+    /// The component `name` as others call it: with no middleware in front of it.
+    pub(crate) fn neighbour(&self, name: &Name) -> Option<&Arc<LiveEntry>> {
+        let is_called = |entry: &Entry| entry.component == *name && entry.middleware.is_empty();
+        self.entries.iter().find(|live| is_called(&live.linked.entry))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tries what it may do, as the path says: `/env/NAME`, `/http/AUTHORITY`, `/tcp/ADDRESS`,
+//! Tries what it may do, as the path says: `/env/NAME`, `/http/AUTHORITY/PATH`, `/tcp/ADDRESS`,
 //! `/file/PATH` (in which `:` stands for `/`), `/keyvalue/LABEL`, `/sql/LABEL`, by WASI 0.3 or an
 //! interface of our own, and by WASI 0.2 with a `2` behind the word; `/config/KEY`; `/log/TEXT`.
 //! Answers with `Ok(…)` or `Err(…)`.
@@ -66,7 +66,9 @@ async fn run(words: &[&str]) -> String {
     match *words {
         ["env", name] => format!("{:?}", three::env(name)),
         ["env2", name] => format!("{:?}", two::env(name)),
-        ["http", authority] => format!("{:?}", three::http(authority).await),
+        ["http", authority, ref path @ ..] => {
+            format!("{:?}", three::http(authority, &format!("/{}", path.join("/"))).await)
+        }
         ["http2", authority] => format!("{:?}", two::http(authority)),
         ["tcp", address] => format!("{:?}", three::tcp(address).await),
         ["tcp2", address] => format!("{:?}", two::tcp(address)),

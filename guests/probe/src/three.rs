@@ -10,7 +10,7 @@ use wasip3::{
     },
     http::{
         client,
-        types::{Fields, Request, Scheme},
+        types::{Fields, Request, Response, Scheme},
     },
     sockets::types::{IpAddressFamily, IpSocketAddress, Ipv4SocketAddress, TcpSocket},
     wit_future,
@@ -32,13 +32,18 @@ pub fn env(name: &str) -> Result<String, ()> {
     variables.find(|(other, _)| other == name).map(|(_, value)| value).ok_or(())
 }
 
-pub async fn http(authority: &str) -> Result<u16, String> {
+/// The status and the body of the answer to a request for `authority`, with `path`.
+pub async fn http(authority: &str, path: &str) -> Result<(u16, String), String> {
     let (_, trailers) = wit_future::new(|| Ok(None));
     let (request, _) = Request::new(Fields::new(), None, trailers, None);
     request.set_scheme(Some(&Scheme::Http)).unwrap();
     request.set_authority(Some(authority)).unwrap();
+    request.set_path_with_query(Some(path)).unwrap();
     let answer = client::send(request).await.map_err(|error| format!("{error:?}"))?;
-    Ok(answer.get_status_code())
+    let status = answer.get_status_code();
+    let (_, done) = wit_future::new(|| Ok(()));
+    let (body, _) = Response::consume_body(answer, done);
+    Ok((status, String::from_utf8(body.collect().await).unwrap()))
 }
 
 pub async fn tcp(address: &str) -> Result<(), String> {

@@ -26,6 +26,7 @@ pub fn http(authority: &str) -> Result<u16, String> {
     let request = OutgoingRequest::new(Fields::new());
     request.set_scheme(Some(&Scheme::Http)).unwrap();
     request.set_authority(Some(authority)).unwrap();
+    request.set_path_with_query(Some("/")).unwrap();
     let named = |error| format!("{error:?}");
     let future = outgoing_handler::handle(request, None).map_err(named)?;
     future.subscribe().block();

@@ -1,0 +1,95 @@
+//! Calls by name, from one component of an app to another: each is an invocation of its own, with the
+//! instance, the limits and the place that a request from outside would have.
+
+use std::time::Instant;
+
+use dhow_capabilities::{Calling, Depth, HttpError, Neighbours, WasiBody};
+use dhow_engine::CallError;
+use dhow_manifest::Name;
+use futures_channel::oneshot;
+use futures_util::stream;
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use tokio::sync::mpsc;
+
+use crate::{Core, Failure, Invocation, LiveApp, RequestId, ResponseBody};
+
+impl Neighbours for LiveApp {
+    fn call(&self, name: &Name, depth: Depth, request: Request<WasiBody>) -> Calling {
+        let Some(entry) = self.neighbour(name).cloned() else {
+            return Box::pin(async { Err(HttpError::DestinationNotFound) });
+        };
+        let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        request.extensions_mut().insert(depth);
+        let invocation = Invocation { id: RequestId::next(), entry, request };
+        let core = self.core.clone();
+        let (answer, answered) = oneshot::channel();
+        // In a task of its own: the caller's instance polls what it waits for only between steps of
+        // its own, and the other should not wait for those, nor have them count as its time.
+        self.core.invocations.spawn(async move { core.answer(invocation, answer).await });
+        Box::pin(async { answered.await.unwrap_or(Err(HttpError::ConnectionTerminated)) })
+    }
+}
+
+type Answer = oneshot::Sender<Result<Response<WasiBody>, HttpError>>;
+
+/// Pieces of a body that are on their way from one instance to the other.
+const PIECES: usize = 1;
+
+impl Core {
+    /// Runs `invocation` until its response is read, or nobody waits for it.
+    async fn answer(&self, invocation: Invocation, mut answer: Answer) {
+        let (name, id) = (invocation.entry.name().clone(), invocation.id);
+        let start = Instant::now();
+        let response = tokio::select! {
+            response = self.dispatch(invocation) => response,
+            () = answer.cancellation() => return,
+        };
+        let time = start.elapsed();
+        match response {
+            Ok(response) => {
+                let (head, body) = response.into_parts();
+                tracing::debug!(component = %name, %id, "called by name: {} in {time:.1?}", head.status);
+                let (sender, mut frames) = mpsc::channel(PIECES);
+                let read = StreamBody::new(stream::poll_fn(move |cx| frames.poll_recv(cx)));
+                let response = Response::from_parts(head, read.boxed_unsync());
+                if answer.send(Ok(response)).is_ok() {
+                    copy(body, sender).await;
+                }
+            }
+            Err(failure) => {
+                tracing::error!(component = %name, %id, "called by name: {failure}");
+                let _ = answer.send(Err(error_of(&failure)));
+            }
+        }
+    }
+}
+
+type Piece = Result<Frame<bytes::Bytes>, HttpError>;
+
+async fn copy(mut body: ResponseBody, to: mpsc::Sender<Piece>) {
+    loop {
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            () = to.closed() => return,
+        };
+        // Why it ended is in the log.
+        let Some(frame) = frame else { return };
+        let piece = frame.map_err(|_| HttpError::HttpResponseIncomplete);
+        if to.send(piece).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What the caller is told: what a client of HTTP would be, where a status says it to others.
+fn error_of(failure: &Failure) -> HttpError {
+    match failure {
+        Failure::Busy(_) | Failure::Full(_) => HttpError::ConnectionLimitReached,
+        Failure::Call(CallError::NoRoom) => HttpError::ConnectionLimitReached,
+        Failure::Call(CallError::Deadline(_)) => HttpError::HttpResponseTimeout,
+        Failure::Load(_) => HttpError::DestinationUnavailable,
+        Failure::Call(_) => HttpError::ConnectionTerminated,
+    }
+}
