@@ -16,6 +16,7 @@ mod joined;
 mod keyvalue;
 mod keyvalue_own;
 mod lifecycle;
+mod neighbours;
 mod operator;
 mod outbound;
 mod run;

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use dhow_capabilities::Depth;
 use dhow_engine::{Body, CallError};
 use thiserror::Error;
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
@@ -39,6 +40,8 @@ pub struct Guard {
     _place: Place,
     _permits: Permitted,
     _token: TaskTrackerToken,
+    /// Where it is a call by name: how deep, while it lasts.
+    _depth: Option<Depth>,
 }
 
 /// How long a request waits for a place: as long as an invocation that has answered takes to be
@@ -120,7 +123,12 @@ impl Core {
         let permits = permits(&entry).await?;
         let place = self.admission.enter(&entry.tenant).await?;
         let handler = self.loader.entry(code).await?;
-        let guard = Guard { _place: place, _permits: permits, _token: self.invocations.token() };
+        let guard = Guard {
+            _place: place,
+            _permits: permits,
+            _token: self.invocations.token(),
+            _depth: request.extensions().get().cloned(),
+        };
         let open = || self.loader.engine.store(self.capabilities.open(granted));
         let call = handler.call(open, request, limits.time, guard);
         let name = entry.name().clone();
