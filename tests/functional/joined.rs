@@ -78,8 +78,7 @@ async fn each_component_has_its_own_grants_and_not_the_others() {
         folder.path()
     );
     // Without a store at all a component that imports one is refused.
-    let none =
-        "grants.keyvalue = { other = \"default\" }\ngrants.sql = { other = \"default\" }";
+    let none = "grants.keyvalue = { other = \"default\" }\ngrants.sql = { other = \"default\" }";
     for (auth, cart, may, may_not) in
         [(&grants[..], none, "", "/next"), (none, &grants[..], "/next", "")]
     {

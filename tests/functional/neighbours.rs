@@ -3,8 +3,7 @@
 use dhow_tests::{Up, client::get};
 
 /// What any component that imports stores needs, whatever it does.
-const STORES: &str =
-    "grants.keyvalue = { a = \"default\" }\ngrants.sql = { a = \"default\" }";
+const STORES: &str = "grants.keyvalue = { a = \"default\" }\ngrants.sql = { a = \"default\" }";
 
 /// `web`, which calls `cart`, which calls itself and `web`.
 fn app(web: &str, cart: &str) -> String {

@@ -24,10 +24,15 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Build an app and serve it on this machine.
     Up(UpArgs),
+    /// Build the components of an app whose sources have changed.
+    Build(AppArgs),
     /// Run a component as a command, with the arguments that follow.
     Run(RunArgs),
-    /// Show what a component is, imports and exports.
+    /// Show what a component is, imports and exports; or of an app, who calls whom, and what each
+    /// of its components may do.
     Inspect(InspectArgs),
+    /// Write the components of an app as one, which other runtimes take.
+    Compose(ComposeArgs),
     /// Set, list and remove the secrets of an app, which are kept encrypted in its .dhow/.
     #[command(subcommand)]
     Secret(SecretCommand),
@@ -111,15 +116,34 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct InspectArgs {
-    /// The component (.wasm).
-    #[arg(value_name = "PATH")]
-    pub(crate) component: PathBuf,
-    /// Of an app, by its folder or manifest: what each of its components may do.
+    /// A component (.wasm), a folder with a dhow.toml, or the manifest itself.
+    pub(crate) path: PathBuf,
+    /// Of an app: only what each of its components may do.
     #[arg(long)]
     pub(crate) grants: bool,
-    /// How to print it.
+    /// How to print it. Mermaid draws an app as a graph.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub(crate) output: Format,
+    pub(crate) output: InspectFormat,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ComposeArgs {
+    #[command(flatten)]
+    pub(crate) app: AppArgs,
+    /// The file to write.
+    #[arg(short, long = "out", value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// The route whose components are written, as it stands in the manifest: /..., where the app
+    /// has several.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) route: Option<String>,
+    /// Keep the names that tell the imports of each component apart, which a host has to know.
+    /// Otherwise imports of the same interface are one, with one grant for all.
+    #[arg(long)]
+    pub(crate) keep_names: bool,
+    /// Write what is there, without building it first.
+    #[arg(long)]
+    pub(crate) no_build: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -148,10 +172,11 @@ pub(crate) struct AppArgs {
     pub(crate) path: PathBuf,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum Format {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InspectFormat {
     Text,
     Json,
+    Mermaid,
 }
 
 fn listen(text: &str) -> Result<SocketAddr, String> {

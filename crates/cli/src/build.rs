@@ -5,13 +5,24 @@ use std::{
     fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, ExitCode, Stdio},
     time::UNIX_EPOCH,
 };
 
 use dhow_manifest::{Build, Component, Name};
 
-use crate::{app::LocalApp, error::CliError, output};
+use crate::{app::LocalApp, args::AppArgs, error::CliError, output, toolchains};
+
+/// `dhow build`: builds what has changed, and says what was made.
+pub(crate) fn command(args: &AppArgs) -> Result<ExitCode, CliError> {
+    let local = LocalApp::read(&args.path)?;
+    build(&local)?;
+    for (name, artifact) in local.artifacts()? {
+        let (path, size) = (artifact.path().display(), artifact.bytes().len());
+        output::data(format_args!("{name} {path} {size} bytes {}", artifact.digest()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
 
 /// Builds every component of `app` that has a build.
 pub(crate) fn build(LocalApp { app, folder }: &LocalApp) -> Result<(), CliError> {
@@ -31,10 +42,16 @@ pub(crate) fn build(LocalApp { app, folder }: &LocalApp) -> Result<(), CliError>
 fn run(folder: &Path, name: &Name, build: &Build) -> Result<(), CliError> {
     let command = &build.command;
     output::heading(format_args!("Building {name}: {command}"));
-    let status = Command::new("sh")
+    let folder = folder.join(&build.folder);
+    let folder = non_empty(&folder);
+    let mut shell = Command::new("sh");
+    if let Some(path) = toolchains::path(folder) {
+        shell.env("PATH", path);
+    }
+    let status = shell
         .arg("-c")
         .arg(command)
-        .current_dir(non_empty(&folder.join(&build.folder)))
+        .current_dir(folder)
         .stdin(Stdio::null())
         // What a build prints is progress.
         .stdout(io::stderr())
@@ -45,9 +62,15 @@ fn run(folder: &Path, name: &Name, build: &Build) -> Result<(), CliError> {
     if status.success() {
         return Ok(());
     }
-    let help = command
-        .contains("wasm32-wasip2")
-        .then(|| "where the target is missing: rustup target add wasm32-wasip2".to_owned());
+    let missing_target = || {
+        command
+            .contains("wasm32-wasip2")
+            .then(|| "where the target is missing: rustup target add wasm32-wasip2".to_owned())
+    };
+    let help = match status.code() {
+        Some(toolchains::NOT_FOUND) => toolchains::what_to_install(command, folder),
+        _ => missing_target(),
+    };
     Err(CliError::build(format!("the build of `{name}` failed: {command}: {status}"), help))
 }
 

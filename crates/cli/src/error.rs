@@ -35,6 +35,11 @@ impl CliError {
         Self::plain(FAILURE, what, Some(help.into()))
     }
 
+    /// What the arguments ask for can't be done; `help` is what can.
+    pub(crate) fn usage(what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::plain(USAGE, what, Some(help.into()))
+    }
+
     pub(crate) fn build(what: impl Into<String>, help: Option<String>) -> Self {
         Self::plain(BUILD, what, help)
     }

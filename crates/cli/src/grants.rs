@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 use dhow_manifest::{Grants, Name, Sockets, without_password};
 use serde::Serialize;
 
-use crate::{app::LocalApp, args::Format, error::CliError, output};
+use crate::{app::LocalApp, args::InspectFormat, error::CliError, output};
 
 /// The shape of `--output json`. Fields are added in time; a change of meaning changes `schema`.
 #[derive(Serialize)]
@@ -16,19 +16,19 @@ struct Report {
 }
 
 /// Prints what each component of the app at `path` may do, without building or running it.
-pub(crate) fn inspect(path: &Path, format: Format) -> Result<ExitCode, CliError> {
+pub(crate) fn inspect(path: &Path, format: InspectFormat) -> Result<ExitCode, CliError> {
     let LocalApp { app, .. } = LocalApp::read(path)?;
     let components = app.components().iter();
     let may: BTreeMap<_, _> =
         components.map(|(name, component)| (name.to_string(), lines(&component.grants))).collect();
     match format {
-        Format::Text => {
+        InspectFormat::Text | InspectFormat::Mermaid => {
             for (name, lines) in &may {
                 output::data(name);
                 lines.iter().for_each(|line| output::data(format_args!("  may {line}")));
             }
         }
-        Format::Json => {
+        InspectFormat::Json => {
             let report = Report { schema: "dhow.grants/1", may };
             let json = serde_json::to_string_pretty(&report)
                 .map_err(|error| CliError::failure(error.to_string()))?;
@@ -42,6 +42,7 @@ pub(crate) fn inspect(path: &Path, format: Format) -> Result<ExitCode, CliError>
 pub(crate) fn lines(grants: &Grants) -> Vec<String> {
     let mut lines: Vec<_> =
         grants.http.iter().map(|origin| format!("send requests to {origin}")).collect();
+    lines.extend(grants.calls.iter().map(|name| format!("call {name} by name")));
     let Sockets { tcp, udp, tcp_listen, udp_listen } = &grants.sockets;
     lines.extend(tcp.iter().map(|endpoint| format!("connect to {endpoint}")));
     lines.extend(udp.iter().map(|endpoint| format!("exchange datagrams with {endpoint}")));
@@ -86,7 +87,7 @@ pub(crate) fn lines(grants: &Grants) -> Vec<String> {
         lines.push(format!("read the variables {}", variables.join(", ")));
     }
     if lines.is_empty() {
-        lines.push("answer requests, and nothing else".to_owned());
+        lines.push("answer, and nothing else".to_owned());
     }
     lines
 }

@@ -7,26 +7,32 @@ use dhow_package::{Artifact, Description, Producer};
 use serde::Serialize;
 
 use crate::{
-    args::{Format, InspectArgs},
+    args::{InspectArgs, InspectFormat},
     error::CliError,
-    grants, output,
+    grants, graph, output,
 };
 
 pub(crate) fn inspect(args: InspectArgs) -> Result<ExitCode, CliError> {
-    if args.grants {
-        return grants::inspect(&args.component, args.output);
+    let is_app = args.path.is_dir() || args.path.extension().is_some_and(|it| it == "toml");
+    match args.output {
+        InspectFormat::Mermaid if args.grants || !is_app => {
+            return Err(CliError::usage(
+                "Mermaid draws an app",
+                "write: dhow inspect --output mermaid FOLDER",
+            ));
+        }
+        output if args.grants => return grants::inspect(&args.path, output),
+        output if is_app => return graph::inspect(&args.path, output),
+        _ => {}
     }
-    let artifact = Artifact::read(&args.component)?;
+    let artifact = Artifact::read(&args.path)?;
     let description = Description::of(artifact.bytes()).map_err(|error| {
-        CliError::failure_with_help(
-            format!("{}: {error}", args.component.display()),
-            "build it again",
-        )
+        CliError::failure_with_help(format!("{}: {error}", args.path.display()), "build it again")
     })?;
     let report = Report::new(&artifact, description);
     match args.output {
-        Format::Text => output::data(report.text().trim_end()),
-        Format::Json => {
+        InspectFormat::Text | InspectFormat::Mermaid => output::data(report.text().trim_end()),
+        InspectFormat::Json => {
             let json = serde_json::to_string_pretty(&report)
                 .map_err(|error| CliError::failure(error.to_string()))?;
             output::data(json);

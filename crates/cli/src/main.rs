@@ -4,13 +4,16 @@ mod app;
 mod args;
 mod build;
 mod compile;
+mod compose;
 mod error;
 mod folders;
 mod grants;
+mod graph;
 mod inspect;
 mod output;
 mod run;
 mod secret;
+mod toolchains;
 mod up;
 
 use std::process::ExitCode;
@@ -48,7 +51,9 @@ fn main() -> ExitCode {
 fn run(args: Args) -> Result<ExitCode, CliError> {
     match args.command {
         Command::Up(args) => block_on(up::up(args)),
+        Command::Build(args) => build::command(&args),
         Command::Run(args) => block_on(run::run(args)),
+        Command::Compose(args) => compose::compose(args),
         Command::Inspect(args) => inspect::inspect(args),
         Command::Secret(command) => secret::secret(command),
         Command::Compile(args) => compile::compile(args),

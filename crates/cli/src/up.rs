@@ -138,10 +138,13 @@ fn print_app(app: &App, url: &str) {
     output::progress("");
 }
 
-fn print_component(name: &Name, Component { grants, limits, instances, .. }: &Component) {
+fn print_component(name: &Name, Component { grants, limits, instances, uses, .. }: &Component) {
     let Limits { memory, time, concurrency } = limits;
     let time = humantime::format_duration(*time);
     output::progress(format_args!("  {name}"));
+    for (interface, used) in uses {
+        output::progress(format_args!("    uses     {used}, by {interface}"));
+    }
     for line in grants::lines(grants) {
         output::progress(format_args!("    may      {line}"));
     }

@@ -4,8 +4,10 @@ use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _, path::PathBuf};
 
 use dhow_capabilities::{OwnImport, is_own};
 use dhow_compose::WiringFault;
-use dhow_manifest::{self as manifest, Name, Wire};
+use dhow_manifest::{self as manifest, App, Entry, Name, Wire};
 use dhow_package::{Artifact, Digest};
+
+use crate::{LinkFault, LinkFaults};
 
 /// The components of an entry, each by its digest, and how they are wired.
 pub(crate) struct Assembly {
@@ -82,11 +84,16 @@ impl Assembly {
         self.parts.iter().map(read).collect()
     }
 
-    /// The components as one; `bytes` are theirs, in their order.
+    /// The components as one; `bytes` are theirs, in their order. Imports that `is_own` accepts get a
+    /// name for their part alone.
     ///
     /// # Errors
     /// With everything by which they do not fit together.
-    pub(crate) fn join<'a>(&self, bytes: &[&'a [u8]]) -> Result<Joined<'a>, Vec<WiringFault>> {
+    pub(crate) fn join<'a>(
+        &self,
+        bytes: &[&'a [u8]],
+        is_own: &dyn Fn(&str) -> bool,
+    ) -> Result<Joined<'a>, Vec<WiringFault>> {
         if let ([_], [wasm]) = (&*self.parts, bytes) {
             return Ok(Joined { wasm: Cow::Borrowed(wasm), own: Vec::new() });
         }
@@ -107,7 +114,7 @@ impl Assembly {
                     .collect(),
             })
             .collect();
-        let composed = dhow_compose::compose(&parts, &is_own)?;
+        let composed = dhow_compose::compose(&parts, is_own)?;
         let own = composed.own.into_iter().map(|import| OwnImport {
             part: import.part,
             interface: import.interface,
@@ -115,6 +122,29 @@ impl Assembly {
         });
         Ok(Joined { wasm: Cow::Owned(composed.wasm), own: own.collect() })
     }
+}
+
+/// The components of `entry` as one, for other runtimes: with imports of the same interface merged,
+/// or with the names that tell them apart.
+///
+/// # Errors
+/// When a component is not there, or with everything by which they do not fit together.
+pub fn compose(
+    app: &App,
+    entry: &Entry,
+    artifacts: &BTreeMap<Name, Artifact>,
+    keep_names: bool,
+) -> Result<Vec<u8>, LinkFaults> {
+    let parts = app.parts(entry);
+    let assembly = Assembly::of(&parts, artifacts)
+        .map_err(|component| vec![LinkFault::NoArtifact { component }])?;
+    let bytes: Vec<_> =
+        parts.iter().filter_map(|part| artifacts.get(part.name).map(Artifact::bytes)).collect();
+    let is_own: &dyn Fn(&str) -> bool = if keep_names { &is_own } else { &|_| false };
+    let joined = assembly
+        .join(&bytes, is_own)
+        .map_err(|faults| faults.into_iter().map(LinkFault::Wiring).collect::<Vec<_>>())?;
+    Ok(joined.wasm.into_owned())
 }
 
 /// Says which components are joined, and how: different for all that are different.

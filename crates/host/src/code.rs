@@ -11,7 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use dhow_capabilities::{OwnImport, State};
+use dhow_capabilities::{OwnImport, State, is_own};
 use dhow_engine::{Code, Engine, HttpEntry, LinkError, Linker, Maker, Reuse};
 use dhow_package::Artifact;
 use thiserror::Error;
@@ -126,7 +126,7 @@ impl Loader {
     fn compile(&self, assembly: &Assembly) -> Result<Code, LoadError> {
         let artifacts = assembly.read().map_err(LoadError::Lost)?;
         let bytes: Vec<_> = artifacts.iter().map(Artifact::bytes).collect();
-        let joined = assembly.join(&bytes).map_err(|_| LoadError::Damaged)?;
+        let joined = assembly.join(&bytes, &is_own).map_err(|_| LoadError::Damaged)?;
         let digest = assembly.digest();
         let code = self.engine.load(&joined.wasm, digest.as_bytes(), Maker::Anybody);
         code.map_err(|_| LoadError::Damaged)

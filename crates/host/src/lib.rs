@@ -12,6 +12,7 @@ mod router;
 mod surfaces;
 
 pub use admission::{Full, ReserveError, Tenant};
+pub use assembly::compose;
 pub use code::LoadError;
 pub use command::{LinkedCommand, RunError};
 pub use dhow_engine::{Body, CallError};

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dhow_capabilities::{GrantFault, Granted, Neighbourhood, Parts, UnlikeAuthorities};
+use dhow_capabilities::{GrantFault, Granted, Neighbourhood, Parts, UnlikeAuthorities, is_own};
 use dhow_compose::WiringFault;
 use dhow_engine::{Code, CompileError, LinkError, Maker, Reuse};
 use dhow_manifest::{AboveCeiling, App, Component, Entry, Instances, Limits, Name};
@@ -137,7 +137,7 @@ impl Host {
         let bytes: Vec<_> =
             parts.iter().filter_map(|part| artifacts.get(part.name).map(Artifact::bytes)).collect();
         let joined = assembly
-            .join(&bytes)
+            .join(&bytes, &is_own)
             .map_err(|faults| faults.into_iter().map(LinkFault::Wiring).collect::<Vec<_>>())?;
         let component = app.components().get(&entry.component).ok_or_else(Vec::new)?;
         let reuse = match component.instances {
