@@ -26,3 +26,4 @@ mod spin;
 mod sql;
 mod streaming;
 mod tls;
+mod wiring;

@@ -80,6 +80,37 @@ impl Drop for Redis {
     }
 }
 
+/// `wasmtime serve`: another runtime, for what is written for others.
+pub struct WasmtimeServe {
+    process: Child,
+    pub address: SocketAddr,
+}
+
+impl WasmtimeServe {
+    /// Starts one that serves `component`; none, and a line that says so, where wasmtime is not
+    /// installed.
+    pub fn start(component: &Path) -> Option<Self> {
+        let address = free_address();
+        let started = Command::new(root().join("target/peers/bin/wasmtime"))
+            .args(["serve", "-Scli", "--addr", &address.to_string()])
+            .arg(component)
+            .stderr(Stdio::piped())
+            .spawn();
+        let Ok(mut process) = started else {
+            return skipped("wasmtime", "cargo xtask setup wasmtime");
+        };
+        wait_for(process.stderr.take().expect("piped"), "Serving HTTP on ");
+        Some(Self { process, address })
+    }
+}
+
+impl Drop for WasmtimeServe {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 /// An address of this machine on which nobody listens.
 pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
