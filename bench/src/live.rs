@@ -16,15 +16,14 @@ use dhow_host::{
 use dhow_manifest::{App, Name};
 use dhow_package::Artifact;
 use http_body_util::{BodyExt as _, Empty};
-use wac_graph::{CompositionGraph, EncodeOptions, types::Package};
 
 /// The hello of WASI 0.3, from the root of the repository.
 pub const HELLO_P3: &str = "examples/hello/target/wasm32-wasip2/release/hello.wasm";
 /// The hello of WASI 0.2.
 pub const HELLO_P2: &str = "target/guests/wasm32-wasip2/release/hello_p2.wasm";
-/// Two components that are measured together.
-const SOURCE: &str = "target/guests/wasm32-wasip2/release/pipe_source.wasm";
-const SINK: &str = "target/guests/wasm32-wasip2/release/pipe_sink.wasm";
+/// Two components of which one calls the other.
+const CALLS: &str = "target/guests/wasm32-wasip2/release/calls.wasm";
+const CALLEE: &str = "target/guests/wasm32-wasip2/release/callee.wasm";
 
 /// An instance for each request.
 pub const FRESH: &str = "'fresh'";
@@ -39,7 +38,7 @@ const FEW: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
 /// One component, live on a host of its own.
 pub struct Live {
     host: Host,
-    component: Arc<LiveEntry>,
+    entry: Arc<LiveEntry>,
 }
 
 struct Nowhere;
@@ -61,7 +60,7 @@ pub fn host(instances: NonZeroU32, code_cache: Option<&Path>) -> Result<Host> {
 fn host_with(instances: NonZeroU32, code_cache: Option<&Path>, backends: Backends) -> Result<Host> {
     let options = Options {
         code_cache: code_cache.map(Path::to_owned),
-        instances: Instances::Pooled(Some(instances)),
+        instances: Instances::Pooled { instances: Some(instances), parts: 2 },
         compiler: None,
     };
     let capabilities = Capabilities::new(Arc::new(Nowhere), |_| None, backends);
@@ -108,14 +107,26 @@ impl Live {
         Self::of(&in_repository(path), instances)
     }
 
-    /// Two components, composed: the second serves what the first imports.
+    /// An app in which `calls` uses what `callee` exports, and calls `hello` by name.
     ///
     /// # Errors
     /// When they were not built, or do not fit.
-    pub fn composed() -> Result<Self> {
-        let path = in_repository("target/bench-composed.wasm");
-        std::fs::write(&path, compose()?)?;
-        Self::of(&path, FRESH)
+    pub fn joined() -> Result<Self> {
+        const MANIFEST: &str = "name = 'bench'\n\
+            [component.calls]\nsource = 'calls.wasm'\nlimits.time = '1h'\n\
+            uses = { 'dhow:calls/calls' = 'callee' }\ngrants.http = ['http://hello.internal']\n\
+            [component.callee]\nsource = 'callee.wasm'\n\
+            [component.hello]\nsource = 'hello.wasm'\n\
+            [[http]]\npath = '/...'\ncomponent = 'calls'\n";
+        let app = App::parse("dhow.toml", MANIFEST).map_err(|_| anyhow::anyhow!("the manifest"))?;
+        let mut artifacts = BTreeMap::new();
+        for (name, path) in [("calls", CALLS), ("callee", CALLEE), ("hello", HELLO_P3)] {
+            let artifact = Artifact::read(&in_repository(path)).context("by cargo xtask guests")?;
+            artifacts.insert(Name::new(name)?, artifact);
+        }
+        let host = host(FEW, None)?;
+        let linked = host.link(app, &artifacts).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
+        Self::on(host, linked)
     }
 
     fn of(path: &Path, instances: &str) -> Result<Self> {
@@ -135,10 +146,15 @@ impl Live {
     ) -> Result<Self> {
         let artifact = Artifact::read(path).context("built by cargo xtask guests")?;
         let host = host_with(instances, None, backends)?;
-        host.deploy(link_with(&host, &artifact, lines)?);
+        let linked = link_with(&host, &artifact, lines)?;
+        Self::on(host, linked)
+    }
+
+    fn on(host: Host, linked: LinkedApp) -> Result<Self> {
+        host.deploy(linked);
         let app = host.live().context("deployed")?;
-        let component = app.route("/").context("every path")?.clone();
-        Ok(Self { host, component })
+        let entry = app.route("/").context("every path")?.clone();
+        Ok(Self { host, entry })
     }
 
     /// A store, an instance, and both dropped: the floor that requests are held against.
@@ -146,7 +162,7 @@ impl Live {
     /// # Panics
     /// When there is no instance.
     pub async fn instantiate(&self) {
-        self.host.instantiate(&self.component).await.expect("an instance");
+        self.host.instantiate(&self.entry).await.expect("an instance");
     }
 
     /// A request for `path`, and all of its response: the number of its bytes.
@@ -154,7 +170,7 @@ impl Live {
     /// # Panics
     /// When the guest fails.
     pub async fn request(&self, path: &str) -> usize {
-        let response = send(&self.host, &self.component, path).await.expect("an answer");
+        let response = send(&self.host, &self.entry, path).await.expect("an answer");
         let mut body = response.into_body();
         let mut bytes = 0;
         while let Some(frame) = body.frame().await {
@@ -163,21 +179,4 @@ impl Live {
         assert_ne!(bytes, 0);
         bytes
     }
-}
-
-fn compose() -> Result<Vec<u8>> {
-    const PIPE: &str = "bench:pipe/pipe";
-    let mut graph = CompositionGraph::new();
-    let mut add = |name: &str, path: &str| -> Result<_> {
-        let package = Package::from_file(name, None, in_repository(path), graph.types_mut())?;
-        Ok(graph.register_package(package)?)
-    };
-    let (source, sink) = (add("bench:source", SOURCE)?, add("bench:sink", SINK)?);
-    let (source, sink) = (graph.instantiate(source), graph.instantiate(sink));
-    let pipe = graph.alias_instance_export(source, PIPE)?;
-    graph.set_instantiation_argument(sink, PIPE, pipe)?;
-    let name = "wasi:http/handler@0.3.2";
-    let handler = graph.alias_instance_export(sink, name)?;
-    graph.export(handler, name)?;
-    Ok(graph.encode(EncodeOptions::default())?)
 }

@@ -39,13 +39,14 @@ fn requests(criterion: &mut Criterion) {
 }
 
 const CALLS: u64 = 10_000;
+const BY_NAME: u64 = 100;
 const BYTES: u64 = 64 << 20;
 
 /// One component calls another of its app. Each figure is of a whole request, whose own cost is
 /// small beside so many calls and bytes.
-fn composed(criterion: &mut Criterion) {
+fn joined(criterion: &mut Criterion) {
     let runtime = runtime();
-    let live = Live::composed().expect("they fit");
+    let live = Live::joined().expect("they fit");
     let mut group = criterion.benchmark_group("between components");
     group.sample_size(20);
     let mut bench = |name: &str, path: String, throughput: Throughput| {
@@ -55,20 +56,24 @@ fn composed(criterion: &mut Criterion) {
         });
     };
     let calls = Throughput::Elements(CALLS);
-    bench("own function", format!("/own/{CALLS}"), calls.clone());
-    bench("call", format!("/call/{CALLS}"), calls.clone());
-    bench("async call", format!("/later/{CALLS}"), calls);
+    bench("own function", format!("/inside/add/{CALLS}"), calls.clone());
+    bench("call", format!("/add/{CALLS}"), calls.clone());
+    bench("async call", format!("/add-later/{CALLS}"), calls);
+    let by_name = Throughput::Elements(BY_NAME);
+    bench("call by name", format!("/by-name/{BY_NAME}/hello"), by_name);
     for (name, size) in [("1 KiB", 1 << 10), ("64 KiB", 64 << 10)] {
-        let times = BYTES / size;
+        let (times, throughput) = (BYTES / size, Throughput::Bytes(BYTES));
+        let path = format!("/length/{times}/{size}");
         bench(
-            &format!("list of {name}"),
-            format!("/count/{times}/{size}"),
-            Throughput::Bytes(BYTES),
+            &format!("own function, list of {name}"),
+            format!("/inside{path}"),
+            throughput.clone(),
         );
+        bench(&format!("list of {name}"), path, throughput);
     }
     for (name, piece) in [("64 KiB", 64 << 10), ("1 MiB", 1 << 20)] {
         let throughput = Throughput::Bytes(BYTES);
-        bench(&format!("stream, {name}"), format!("/stream/{BYTES}/{piece}"), throughput.clone());
+        bench(&format!("stream, {name}"), format!("/produce/{BYTES}/{piece}"), throughput.clone());
         bench(&format!("body to the host, {name}"), format!("/body/{BYTES}/{piece}"), throughput);
     }
     // What the streams are held against: as many bytes, in pieces that do not fit a cache either.
@@ -124,7 +129,7 @@ fn epochs(criterion: &mut Criterion) {
 pub fn run() {
     let mut criterion = Criterion::default();
     requests(&mut criterion);
-    composed(&mut criterion);
+    joined(&mut criterion);
     epochs(&mut criterion);
     criterion.final_summary();
 }

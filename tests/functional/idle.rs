@@ -22,7 +22,7 @@ impl GuestOutput for Nowhere {
 fn host(code_cache: Option<&Path>) -> Host {
     let options = Options {
         code_cache: code_cache.map(Path::to_owned),
-        instances: Instances::Pooled(NonZeroU32::new(4)),
+        instances: Instances::Pooled { instances: NonZeroU32::new(4), parts: 1 },
         compiler: None,
     };
     let engine = Engine::new(&options).unwrap();

@@ -46,7 +46,7 @@ async fn streams_go_from_one_component_to_the_other() {
     for (path, expected) in [
         ("/count/0", "0"),
         ("/count/100000000", "100000000"),
-        ("/produce/100000000", "100000000"),
+        ("/produce/100000000/65536", "100000000"),
         // As many were taken as were written.
         ("/entries/1000", "499500 1000"),
     ] {

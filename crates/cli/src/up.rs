@@ -35,7 +35,7 @@ pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
     let denials = capabilities.denials();
     let options = Options {
         code_cache: folders::code_cache(),
-        instances: Instances::Pooled(args.instances),
+        instances: Instances::Pooled { instances: args.instances, parts: most_parts(&local.app) },
         compiler: compile::compiler(),
     };
     let settings = HostSettings { code_budget: args.max_code.bytes(), ceilings: operator.limits };
@@ -75,6 +75,12 @@ pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
     }
     output.flush();
     ended
+}
+
+/// Of how many components an instance of `app` is made at most.
+fn most_parts(app: &App) -> u32 {
+    let parts = app.entries().into_iter().map(|entry| app.parts(&entry).len());
+    parts.max().and_then(|parts| u32::try_from(parts).ok()).unwrap_or(1)
 }
 
 /// The signals by which a server is asked to stop.

@@ -74,8 +74,13 @@ pub struct Options {
 /// Where instances come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Instances {
-    /// A pool of so many, or of as many as the machine has room for: one is made in microseconds.
-    Pooled(Option<NonZeroU32>),
+    /// A pool: one is made in microseconds.
+    Pooled {
+        /// So many, or as many as the machine has room for.
+        instances: Option<NonZeroU32>,
+        /// Of how many components each is made at most, where several are joined.
+        parts: u32,
+    },
     /// Each is made from nothing: for a single one, of any size.
     OnDemand,
 }
@@ -99,10 +104,11 @@ impl Engine {
         let functions = Functions::new();
         config.enable_incremental_compilation(Arc::new(functions.clone())).map_err(EngineError)?;
         let mut places = usize::MAX;
-        if let Instances::Pooled(size) = options.instances {
-            let size = size.map_or_else(pool::default_instances, NonZeroU32::get);
-            pool::warn_of_few_mappings(size);
-            config.allocation_strategy(pool::strategy(size));
+        if let Instances::Pooled { instances, parts } = options.instances {
+            let parts = parts.max(1);
+            let size = instances.map_or_else(|| pool::default_instances(parts), NonZeroU32::get);
+            pool::warn_of_few_mappings(size, parts);
+            config.allocation_strategy(pool::strategy(size, parts));
             places = size as usize;
         }
         #[expect(clippy::disallowed_methods, reason = "the one place that configures wasmtime")]

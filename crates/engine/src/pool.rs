@@ -37,10 +37,11 @@ const TABLE_ELEMENTS: usize = 100_000;
 /// What wasmtime keeps for an instance besides its memories and tables.
 const INSTANCE_BYTES: usize = 4 << 20;
 
-/// How many instances there can be at a time: what the machine has room for.
-pub(crate) fn default_instances() -> u32 {
-    let memory = first_number("/proc/meminfo", "MemTotal:").map(|kib| (kib << 10) / BYTES_FOR_EACH);
-    let mappings = max_mappings().map(|mappings| mappings / MAPPINGS_FOR_EACH);
+/// How many instances there can be at a time, each of so many parts: what the machine has room for.
+pub(crate) fn default_instances(parts: u32) -> u32 {
+    let bytes = BYTES_FOR_EACH * u64::from(parts);
+    let memory = first_number("/proc/meminfo", "MemTotal:").map(|kib| (kib << 10) / bytes);
+    let mappings = max_mappings().map(|mappings| mappings / mappings_for_each(parts));
     let bounds = [memory, mappings, Some(MAX_INSTANCES)];
     match (memory, bounds.into_iter().flatten().min()) {
         (Some(_), Some(least)) => u32::try_from(least).unwrap_or(FALLBACK_INSTANCES).max(1),
@@ -49,14 +50,18 @@ pub(crate) fn default_instances() -> u32 {
 }
 
 /// Says so where the system may refuse to map the last of so many instances.
-pub(crate) fn warn_of_few_mappings(instances: u32) {
-    let needed = u64::from(instances).saturating_mul(MAPPINGS_FOR_EACH);
+pub(crate) fn warn_of_few_mappings(instances: u32, parts: u32) {
+    let needed = u64::from(instances).saturating_mul(mappings_for_each(parts));
     if let Some(allowed) = max_mappings().filter(|allowed| *allowed < needed) {
         tracing::warn!(
             "{instances} instances can take {needed} mappings of memory, and this system allows a \
              process {allowed}: sysctl -w vm.max_map_count={needed}"
         );
     }
+}
+
+fn mappings_for_each(parts: u32) -> u64 {
+    MAPPINGS_FOR_EACH * u64::from(parts)
 }
 
 /// The most mappings that the system allows a process.
@@ -71,10 +76,12 @@ fn first_number(file: &str, label: &str) -> Option<u64> {
     rest.split_whitespace().next()?.parse().ok()
 }
 
-/// A pool for so many instances at a time.
-pub(crate) fn strategy(instances: u32) -> InstanceAllocationStrategy {
-    let room =
-        |for_each: u32| instances.saturating_mul(for_each).saturating_add(SPARE.min(instances));
+/// A pool for so many instances at a time, each of so many parts at most.
+pub(crate) fn strategy(instances: u32, parts: u32) -> InstanceAllocationStrategy {
+    let room = |for_each: u32| {
+        let all = instances.saturating_mul(for_each).saturating_mul(parts);
+        all.saturating_add(SPARE.min(instances))
+    };
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(room(CORE_INSTANCES_FOR_EACH))

@@ -40,16 +40,24 @@ impl Guest for Callee {
         }
     }
 
-    async fn produce(count: u64) -> StreamReader<u8> {
+    async fn produce(count: u64, piece: u32) -> StreamReader<u8> {
         let (mut writer, reader) = wit_stream::new();
         wit_bindgen::spawn_local(async move {
+            let mut piece = vec![7; piece as usize];
             let mut left = count;
             while left > 0 {
-                let piece = left.min(PIECE as u64);
-                if !writer.write_all(vec![7; piece as usize]).await.is_empty() {
+                piece.truncate(left.min(piece.len() as u64) as usize);
+                left -= piece.len() as u64;
+                let length = piece.len();
+                let (result, rest) = writer.write(piece).await;
+                if !matches!(result, StreamResult::Complete(_)) {
                     return;
                 }
-                left -= piece;
+                assert_eq!(rest.remaining(), 0);
+                piece = rest.into_vec();
+                // SAFETY: it had this length, and what was in it is there still. Filling it again
+                // would be measured with the stream.
+                unsafe { piece.set_len(length) };
             }
         });
         reader

@@ -1,15 +1,22 @@
 //! Calls the guest `callee`, as the path says, and answers with what came of it:
 //! `/add/N`, `/add-later/N` and `/length/N/SIZE` do it N times; `/count/SIZE` sends it a stream;
-//! `/produce/SIZE`, `/entries/N` and `/entries/N/TAKEN` read one of its streams, the last not to its
-//! end; `/some/N/TAKEN` sends it entries of which it takes some. `/inside/add/N`,
-//! `/inside/length/N/SIZE` do the same without calling anybody.
+//! `/produce/SIZE/PIECE`, `/entries/N` and `/entries/N/TAKEN` read one of its streams, the last not to
+//! its end; `/some/N/TAKEN` sends it entries of which it takes some. `/inside/add/N` and
+//! `/inside/length/N/SIZE` do the same without calling anybody, `/by-name/N/NAME` sends requests, and
+//! `/body/SIZE/PIECE` answers with so many bytes.
 
 wit_bindgen::generate!({ path: "wit", world: "caller" });
 
 use std::hint::black_box;
 
 use dhow::calls::calls::{self, Entry};
-use wasip3::http::types::{ErrorCode, Fields, Request, Response};
+use wasip3::{
+    http::{
+        client,
+        types::{ErrorCode, Fields, Request, Response, Scheme},
+    },
+    wit_future as http_future, wit_stream as http_stream,
+};
 use wit_bindgen::{StreamReader, StreamResult};
 
 struct Calls;
@@ -20,18 +27,30 @@ impl wasip3::exports::http::handler::Guest for Calls {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
         let path = request.get_path_with_query().unwrap_or_default();
         let words: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-        let text = run(&words).await;
-        let (mut body, stream) = wasip3::wit_stream::new();
-        let (_, trailers) = wasip3::wit_future::new(|| Ok(None));
+        let (piece, times) = match words[..] {
+            ["body", size, piece] => {
+                (vec![7; number(piece) as usize], number(size) / number(piece))
+            }
+            _ => (run(&words).await.into_bytes(), 1),
+        };
+        let (mut body, stream) = http_stream::new();
+        let (_, trailers) = http_future::new(|| Ok(None));
         wit_bindgen::spawn_local(async move {
-            body.write_all(text.into_bytes()).await;
+            for _ in 0..times {
+                if !body.write_all(piece.clone()).await.is_empty() {
+                    break;
+                }
+            }
         });
         Ok(Response::new(Fields::new(), Some(stream), trailers).0)
     }
 }
 
+fn number(text: &str) -> u64 {
+    text.parse().unwrap()
+}
+
 async fn run(words: &[&str]) -> String {
-    let number = |text: &str| text.parse::<u64>().unwrap();
     match *words {
         ["add", count] => (0..number(count)).fold(0, calls::add).to_string(),
         ["inside", "add", count] => (0..number(count)).fold(0, inside_add).to_string(),
@@ -52,7 +71,10 @@ async fn run(words: &[&str]) -> String {
             lengths.sum::<u64>().to_string()
         }
         ["count", size] => count(number(size)).await.to_string(),
-        ["produce", size] => drain(calls::produce(number(size)).await).await.to_string(),
+        ["produce", size, piece] => {
+            let (size, piece) = (number(size), number(piece));
+            drain(calls::produce(size, piece as u32).await, piece as usize).await.to_string()
+        }
         ["entries", count] => {
             let (mut entries, taken) = calls::entries(number(count)).await;
             let mut ids = 0;
@@ -71,8 +93,28 @@ async fn run(words: &[&str]) -> String {
             taken.await.to_string()
         }
         ["some", count, taken] => some(number(count), number(taken)).await,
+        ["by-name", count, name] => {
+            let mut bytes = 0;
+            for _ in 0..number(count) {
+                bytes += request(name).await;
+            }
+            bytes.to_string()
+        }
         _ => panic!("{words:?}"),
     }
+}
+
+/// Asks the component `name` of the app, and says how long its answer is.
+async fn request(name: &str) -> usize {
+    let (_, trailers) = http_future::new(|| Ok(None));
+    let (request, _) = Request::new(Fields::new(), None, trailers, None);
+    request.set_scheme(Some(&Scheme::Http)).unwrap();
+    request.set_authority(Some(&format!("{name}.internal"))).unwrap();
+    request.set_path_with_query(Some("/")).unwrap();
+    let answer = client::send(request).await.unwrap();
+    let (_, done) = http_future::new(|| Ok(()));
+    let (body, _) = Response::consume_body(answer, done);
+    body.collect().await.len()
 }
 
 #[inline(never)]
@@ -104,8 +146,8 @@ async fn count(size: u64) -> u64 {
     calls::count(reader).await
 }
 
-async fn drain(mut bytes: StreamReader<u8>) -> u64 {
-    let (mut total, mut buffer) = (0, Vec::with_capacity(PIECE));
+async fn drain(mut bytes: StreamReader<u8>, piece: usize) -> u64 {
+    let (mut total, mut buffer) = (0, Vec::with_capacity(piece));
     loop {
         let (result, mut read) = bytes.read(buffer).await;
         total += read.len() as u64;
