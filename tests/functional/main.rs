@@ -6,6 +6,7 @@ mod build;
 mod code_cache;
 mod denials;
 mod durability;
+mod examples;
 mod faults;
 mod files;
 mod http;

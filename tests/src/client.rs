@@ -33,6 +33,13 @@ pub struct Answer {
     pub trailers: HeaderMap,
 }
 
+impl Answer {
+    /// The body, which is JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {}", self.text))
+    }
+}
+
 impl Connection {
     pub async fn http1(address: SocketAddr) -> Self {
         let stream = TokioIo::new(TcpStream::connect(address).await.expect("it listens"));

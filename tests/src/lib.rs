@@ -1,5 +1,6 @@
 //! The rig: starts the real binary with real guests, and talks to it over real sockets.
 
+pub mod browser;
 pub mod client;
 pub mod dns;
 pub mod guests;

@@ -18,6 +18,8 @@ use crate::guests::root;
 
 /// Longer than anything that a test waits for takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// An interpreter of Python takes its time.
+const TIME_TO_COMPILE: Duration = Duration::from_secs(300);
 
 /// A command line of `dhow`.
 pub struct Dhow(pub Command);
@@ -74,7 +76,7 @@ impl Dhow {
         let log = Arc::new(Log::default());
         log.clone().follow(child.stdout.take().expect("piped"));
         log.clone().follow(child.stderr.take().expect("piped"));
-        let line = log.wait_for("Serving ");
+        let line = log.wait_for_in("Serving ", TIME_TO_COMPILE);
         let address = line.split_once("http://").expect("a URL").1.parse().expect("an address");
         Up { child, address, log, folder: None }
     }
@@ -99,11 +101,21 @@ impl Up {
     pub fn app_with(manifest: &str, change: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         write_manifest(folder.path(), manifest);
-        let mut dhow = dhow([OsStr::new("up"), folder.path().as_os_str()]);
-        change(&mut dhow.0);
-        let mut up = dhow.up();
+        let mut up = Self::serve_with(folder.path(), change);
         up.folder = Some(folder);
         up
+    }
+
+    /// Serves the app in `folder`, as it was built.
+    pub fn serve(folder: &Path) -> Self {
+        Self::serve_with(folder, |_| {})
+    }
+
+    /// The same, after `change` had the command line.
+    pub fn serve_with(folder: &Path, change: impl FnOnce(&mut Command)) -> Self {
+        let mut dhow = dhow([OsStr::new("up"), OsStr::new("--no-build"), folder.as_os_str()]);
+        change(&mut dhow.0);
+        dhow.up()
     }
 
     /// Serves one component of the guests with this manifest text for it.
@@ -140,7 +152,7 @@ impl Up {
 
     /// Waits for its end, and gives every line.
     pub fn wait_for_end(&self) -> String {
-        assert!(self.log.wait_until(|log| log.open == 0), "still running:\n{}", self.log());
+        assert!(self.log.wait_until(PATIENCE, |log| log.open == 0), "still running:\n{}", self.log());
         self.log()
     }
 
@@ -214,14 +226,18 @@ impl Log {
     }
 
     /// Waits until `condition`, and says whether it came.
-    fn wait_until(&self, condition: impl Fn(&Written) -> bool) -> bool {
+    fn wait_until(&self, patience: Duration, condition: impl Fn(&Written) -> bool) -> bool {
         let written = self.written.lock().unwrap();
-        let waited = self.changed.wait_timeout_while(written, PATIENCE, |log| !condition(log));
+        let waited = self.changed.wait_timeout_while(written, patience, |log| !condition(log));
         !waited.unwrap().1.timed_out()
     }
 
     fn wait_for(&self, text: &str) -> String {
-        self.wait_until(|log| log.open == 0 || log.find(text).is_some());
+        self.wait_for_in(text, PATIENCE)
+    }
+
+    fn wait_for_in(&self, text: &str, patience: Duration) -> String {
+        self.wait_until(patience, |log| log.open == 0 || log.find(text).is_some());
         let found = self.written.lock().unwrap().find(text);
         found.unwrap_or_else(|| panic!("no line with {text:?} in:\n{}", self.text()))
     }
