@@ -19,7 +19,10 @@ async fn javascript_and_c_answer_the_same() {
     for name in ["javascript", "c"] {
         let Some(folder) = example_app(name) else { continue };
         let up = Up::serve(folder.path());
-        assert_eq!(get(up.address, "/greetings/Ada").await.json(), json!({"greeting": "Hello, Ada!"}));
+        assert_eq!(
+            get(up.address, "/greetings/Ada").await.json(),
+            json!({"greeting": "Hello, Ada!"})
+        );
         let mut connection = Connection::http1(up.address).await;
         let request = connection.request("POST", "/statistics", full("one two\nthree\n"));
         let counted = answer(connection.send(request).await.unwrap()).await;
@@ -40,7 +43,7 @@ impl Shop {
         fs::write(&config, format!("secrets.jwt-key = \"${{JWT_KEY}}\"\n{operator}")).unwrap();
         let up = Up::serve_with(folder.path(), |dhow| {
             dhow.arg("--config").arg(&config);
-            dhow.env("JWT_KEY", "only for this test").env("POSTGRES_PASSWORD", PASSWORD);
+            dhow.env("JWT_KEY", "only for this test, and longer than 32 bytes").env("POSTGRES_PASSWORD", PASSWORD);
         });
         Some(Self { up, _folder: folder })
     }
@@ -145,7 +148,8 @@ async fn the_shop_works_in_a_browser() {
 #[test]
 fn each_part_of_the_shop_has_its_own_grants() {
     let Some(folder) = example_app("shop") else { return };
-    let words = ["inspect".as_ref(), folder.path().as_os_str(), "--output".as_ref(), "json".as_ref()];
+    let words =
+        ["inspect".as_ref(), folder.path().as_os_str(), "--output".as_ref(), "json".as_ref()];
     let graph: Value = serde_json::from_str(&dhow(words).finish().stdout).unwrap();
     let about = |name: &str| {
         let components = graph["components"].as_array().unwrap();

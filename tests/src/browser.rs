@@ -42,7 +42,8 @@ impl Browser {
             .expect("it starts");
         let mut capabilities = Capabilities::new();
         // The tests may run as root, where Chromium has no sandbox of its own.
-        let arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"];
+        let arguments =
+            ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"];
         capabilities.insert("goog:chromeOptions".to_owned(), json!({ "args": arguments }));
         let client = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
             .capabilities(capabilities)

@@ -152,7 +152,11 @@ impl Up {
 
     /// Waits for its end, and gives every line.
     pub fn wait_for_end(&self) -> String {
-        assert!(self.log.wait_until(PATIENCE, |log| log.open == 0), "still running:\n{}", self.log());
+        assert!(
+            self.log.wait_until(PATIENCE, |log| log.open == 0),
+            "still running:\n{}",
+            self.log()
+        );
         self.log()
     }
 

@@ -1,12 +1,14 @@
-//! The main job: a component answers a request.
+//! The main job: components answer requests.
 
 use std::{
+    fs::File,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
+    thread,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{
     build_dhow, setup,
@@ -14,31 +16,118 @@ use crate::{
 };
 
 const DHOW: &str = "target/debug/dhow";
+/// The key of the shop's secret, which would else be the user's own.
+const KEY: &str = "target/demo-secret.key";
 
-/// Serves the example until Ctrl-C.
-pub fn serve(steps: &mut Steps) -> Result<()> {
-    prepare(steps)?;
+/// An example that is shown.
+struct Demo {
+    name: &'static str,
+    languages: &'static [&'static str],
+    /// What to try while it is served.
+    hint: &'static str,
+    /// What is tried with `--once`.
+    once: fn(&Server) -> Result<()>,
+}
+
+const DEMOS: [Demo; 3] = [
+    Demo {
+        name: "hello",
+        languages: &["rust"],
+        hint: "curl http://127.0.0.1:3000/",
+        once: hello,
+    },
+    Demo {
+        name: "shop",
+        languages: &["rust", "go", "python"],
+        hint: "open http://127.0.0.1:3000/ in a browser",
+        once: shop,
+    },
+    Demo {
+        name: "pipeline",
+        languages: &["rust", "go", "python"],
+        hint: "curl --data-binary @FILE http://127.0.0.1:3000/",
+        once: pipeline,
+    },
+];
+
+/// Serves the example `name` until Ctrl-C; or tries it once on a free port.
+pub fn demo(steps: &mut Steps, name: &str, once: bool) -> Result<()> {
+    let Some(demo) = DEMOS.iter().find(|demo| demo.name == name) else {
+        let names: Vec<_> = DEMOS.iter().map(|demo| demo.name).collect();
+        bail!("`{name}` is none of: {}", names.join(", "));
+    };
+    setup::setup(steps, demo.languages)?;
+    steps.step("build dhow", build_dhow)?;
+    let folder = format!("examples/{name}");
+    if name == "shop" {
+        set_secret(&folder)?;
+    }
+    steps.step("build the example", || run(dhow().args(["build", &folder])))?;
+    if once {
+        return steps.step("serve and ask", || {
+            let mut up = dhow();
+            up.args(["up", &folder, "--listen", "127.0.0.1:0"]);
+            let mut server = Server::spawn(&mut up)?;
+            (demo.once)(&server)?;
+            server.stop()
+        });
+    }
     steps.print_times();
     *steps = Steps::default();
-    eprintln!("\nTry it, in another terminal:  curl http://127.0.0.1:3000/\n");
-    run(Command::new(DHOW).args(["up", "examples/hello"]))
+    eprintln!("\nTry it, in another terminal:  {}\n", demo.hint);
+    run(dhow().args(["up", &folder]))
 }
 
-/// Serves the example on a free port, does one request, prints it and stops.
-pub fn once(steps: &mut Steps) -> Result<()> {
-    prepare(steps)?;
-    steps.step("serve and ask", || {
-        let mut server = Server::start(&["up", "examples/hello", "--listen", "127.0.0.1:0"])?;
-        let response = server.get("/demo")?;
-        println!("$ curl -i http://{}/demo\n{response}", server.address);
-        ensure!(response.starts_with("HTTP/1.1 200 OK\r\n"), "that is no 200");
-        server.stop()
-    })
+fn dhow() -> Command {
+    let mut dhow = Command::new(DHOW);
+    dhow.env("DHOW_SECRET_KEY_FILE", KEY);
+    dhow
 }
 
-fn prepare(steps: &mut Steps) -> Result<()> {
-    steps.step("setup", setup::rust)?;
-    steps.step("build dhow", build_dhow)
+/// Random bytes, as the example's page has it done by hand.
+fn set_secret(folder: &str) -> Result<()> {
+    let mut bytes = [0; 32];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut set =
+        dhow().args(["secret", "set", "jwt-key", folder]).stdin(Stdio::piped()).spawn()?;
+    set.stdin.take().context("piped")?.write_all(text.as_bytes())?;
+    ensure!(set.wait()?.success(), "the secret is not set");
+    Ok(())
+}
+
+fn hello(server: &Server) -> Result<()> {
+    let response = server.get("/demo")?;
+    println!("$ curl -i http://{}/demo\n{response}", server.address);
+    ensure!(response.starts_with("HTTP/1.1 200 OK\r\n"), "that is no 200");
+    Ok(())
+}
+
+/// Logs in, orders, reads back; and is refused without a token.
+fn shop(server: &Server) -> Result<()> {
+    let ask = |request: &str, body: &str, status: &str| -> Result<String> {
+        let (first, rest) = request.split_once('\n').unwrap_or((request, ""));
+        println!("> {first} {body}");
+        let response = server.send(&format!("{first} HTTP/1.1\r\n{rest}"), body)?;
+        let answer = response.rsplit("\r\n").next().unwrap_or_default();
+        let line = response.lines().next().unwrap_or_default();
+        println!("{line}\n{answer}\n");
+        ensure!(line.contains(status), "that is no {status}");
+        Ok(answer.to_owned())
+    };
+    ask("GET /api/orders", "", "401")?;
+    let answer = ask("POST /login", r#"{"user": "ada", "password": "analytical"}"#, "200")?;
+    let token = answer.split('"').nth(3).context("a token")?;
+    let me = format!("authorization: Bearer {token}\r\n");
+    let order = r#"[{"product": "rope", "quantity": 12}]"#;
+    let placed = ask(&format!("POST /api/orders\n{me}"), order, "201")?;
+    let orders = ask(&format!("GET /api/orders\n{me}"), "", "200")?;
+    ensure!(orders.contains(&placed), "the order is not among them");
+    Ok(())
+}
+
+fn pipeline(_: &Server) -> Result<()> {
+    bail!("not yet")
 }
 
 /// A `dhow` that serves. It is killed when dropped.
@@ -49,10 +138,6 @@ pub struct Server {
 }
 
 impl Server {
-    fn start(arguments: &[&str]) -> Result<Self> {
-        Self::spawn(Command::new(DHOW).args(arguments))
-    }
-
     /// Starts `command` and waits until it says where it listens.
     pub fn spawn(command: &mut Command) -> Result<Self> {
         let mut process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn()?;
@@ -76,11 +161,17 @@ impl Server {
 
     /// The whole response to a GET.
     pub fn get(&self, path: &str) -> Result<String> {
+        self.send(&format!("GET {path} HTTP/1.1\r\n"), "")
+    }
+
+    /// The whole response to a request that begins with `head`.
+    fn send(&self, head: &str, body: &str) -> Result<String> {
         let mut stream = TcpStream::connect(self.address)?;
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
-            self.address
+            "{head}host: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            self.address,
+            body.len()
         )?;
         let mut response = String::new();
         stream.read_to_string(&mut response)?;

@@ -19,7 +19,9 @@ use steps::{Steps, cargo, run};
 const USAGE: &str = "\
 usage: cargo xtask TASK
 
-  demo [--once]    set up, build, and serve examples/hello; with --once do one request and exit
+  demo [NAME] [--once]
+                   set up, build, and serve examples/hello, shop or pipeline; with --once try it
+                   and exit
   test [FILTER]    set up, build, and run every test, or those whose name contains FILTER
   check            formatting, tidy and clippy
   tidy             the rules of STYLE.md that a program can check
@@ -37,8 +39,10 @@ fn main() -> Result<()> {
     env::set_current_dir(steps::root())?;
     let mut steps = Steps::default();
     let result = match words.as_slice() {
-        ["demo"] => demo::serve(&mut steps),
-        ["demo", "--once"] => demo::once(&mut steps),
+        ["demo"] => demo::demo(&mut steps, "hello", false),
+        ["demo", "--once"] => demo::demo(&mut steps, "hello", true),
+        ["demo", name] => demo::demo(&mut steps, name, false),
+        ["demo", name, "--once"] => demo::demo(&mut steps, name, true),
         ["test", filter @ ..] => test(&mut steps, filter),
         ["check"] => check(&mut steps),
         ["tidy"] => steps.step("tidy", tidy::tidy),

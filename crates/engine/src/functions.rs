@@ -7,9 +7,10 @@ use std::{
     borrow::Cow,
     fmt,
     fs::{self, OpenOptions},
+    mem,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard},
 };
 
 use redb::{Database, ReadOnlyTable, ReadableDatabase, TableDefinition};
@@ -23,16 +24,17 @@ const MAX_BYTES: u64 = 512 << 20;
 const FUNCTIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("functions");
 const TAG_BYTES: usize = blake3::OUT_LEN;
 
-/// What wasmtime asks for functions. It knows some while a [`Session`] is open.
+/// What wasmtime asks for functions, by all of its compiling threads at once. It knows some while a
+/// [`Session`] is open.
 #[derive(Clone)]
-pub(crate) struct Functions(Arc<Mutex<Option<Open>>>);
+pub(crate) struct Functions(Arc<RwLock<Option<Open>>>);
 
 struct Open {
     database: Database,
     /// None where nothing was written yet.
     table: Option<ReadOnlyTable<&'static [u8], &'static [u8]>>,
     key: Key,
-    compiled: Vec<(Vec<u8>, Vec<u8>)>,
+    compiled: Mutex<Vec<(Vec<u8>, Vec<u8>)>>,
 }
 
 /// The functions are at hand until this is dropped; then what was compiled is kept.
@@ -56,12 +58,12 @@ impl Functions {
         }
         let database = database(&path)?;
         let table = database.begin_read().ok().and_then(|read| read.open_table(FUNCTIONS).ok());
-        *open = Some(Open { database, table, key: key.clone(), compiled: Vec::new() });
+        *open = Some(Open { database, table, key: key.clone(), compiled: Mutex::default() });
         Some(Session(self))
     }
 
-    fn state(&self) -> MutexGuard<'_, Option<Open>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> RwLockWriteGuard<'_, Option<Open>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -99,13 +101,15 @@ impl Open {
 
     fn keep(mut self) -> Result<(), redb::Error> {
         self.table = None;
-        if self.compiled.is_empty() {
+        let compiled = mem::take(&mut self.compiled).into_inner();
+        let compiled = compiled.unwrap_or_else(PoisonError::into_inner);
+        if compiled.is_empty() {
             return Ok(());
         }
         let write = self.database.begin_write()?;
         {
             let mut table = write.open_table(FUNCTIONS)?;
-            for (key, code) in &self.compiled {
+            for (key, code) in &compiled {
                 let mut value = self.tag(key, code).as_bytes().to_vec();
                 value.extend_from_slice(code);
                 table.insert(key.as_slice(), value.as_slice())?;
@@ -132,16 +136,15 @@ impl fmt::Debug for Functions {
 
 impl CacheStore for Functions {
     fn get(&self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
-        self.state().as_ref()?.get(key).map(Cow::Owned)
+        let open = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        open.as_ref()?.get(key).map(Cow::Owned)
     }
 
     fn insert(&self, key: &[u8], value: Vec<u8>) -> bool {
-        match self.state().as_mut() {
-            Some(open) => {
-                open.compiled.push((key.to_vec(), value));
-                true
-            }
-            None => false,
-        }
+        let open = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(open) = open.as_ref() else { return false };
+        let mut compiled = open.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        compiled.push((key.to_vec(), value));
+        true
     }
 }
