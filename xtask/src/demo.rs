@@ -37,7 +37,7 @@ pub fn once(steps: &mut Steps) -> Result<()> {
 }
 
 fn prepare(steps: &mut Steps) -> Result<()> {
-    steps.step("setup", setup::setup)?;
+    steps.step("setup", setup::rust)?;
     steps.step("build dhow", build_dhow)
 }
 

@@ -69,7 +69,7 @@ fn kept() -> Result<BTreeMap<String, u64>> {
 }
 
 fn measure(steps: &mut Steps) -> Result<BTreeMap<String, u64>> {
-    steps.step("setup", setup::setup)?;
+    steps.step("setup", setup::rust)?;
     steps.step("build the guests", guests::build)?;
     steps.step("build for counting", || {
         run(cargo().args(["build", "--release", "-p", "dhow-bench", "--bin", "bench"]))

@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod go;
 mod guests;
 mod instructions;
 mod release;
@@ -26,7 +27,8 @@ usage: cargo xtask TASK
                    instructions or http
   release          build target/dist/dhow, its code laid out by what runs; needs llvm-bolt and h2load
   instructions     count the instructions of requests and compare with those that are kept
-  setup            install what building guests needs
+  setup [LANGUAGE] install what building components needs, of all languages or of these: rust, python,
+                   go, c, javascript
   guests           build the guests of the tests and the examples";
 
 fn main() -> Result<()> {
@@ -49,7 +51,7 @@ fn main() -> Result<()> {
         ["bench", "startup"] => bench::startup(&mut steps),
         ["bench", "in-process"] => bench::in_process(&mut steps),
         ["bench", "http"] => bench::http(&mut steps),
-        ["setup"] => steps.step("setup", setup::setup),
+        ["setup", languages @ ..] => setup::setup(&mut steps, languages),
         ["guests"] => steps.step("guests", guests::build),
         _ => bail!("{USAGE}"),
     };
@@ -58,7 +60,7 @@ fn main() -> Result<()> {
 }
 
 fn test(steps: &mut Steps, filter: &[&str]) -> Result<()> {
-    steps.step("setup", setup::setup)?;
+    steps.step("setup", setup::rust)?;
     steps.step("build the guests", guests::build)?;
     // All members at once, so that dependencies get the same features as under `cargo test`.
     steps.step("build dhow", build_dhow)?;

@@ -42,7 +42,7 @@ const CONNECTIONS: &str = "64";
 /// Builds `target/dist/dhow`.
 pub fn release(steps: &mut Steps) -> Result<()> {
     let bolt = Bolt::find()?;
-    steps.step("setup", setup::setup)?;
+    steps.step("setup", setup::rust)?;
     steps.step("build the guests of the training", guests::build)?;
     steps.step("build", || {
         run(cargo().args(["build", "--release", "--workspace", "--bin", "dhow"]))

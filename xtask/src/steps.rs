@@ -28,6 +28,11 @@ impl Steps {
         result
     }
 
+    /// Takes over the steps of another.
+    pub fn append(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// Prints how long each step took.
     pub fn print_times(&self) {
         for (name, time) in &self.0 {
