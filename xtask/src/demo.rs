@@ -84,6 +84,7 @@ fn dhow() -> Command {
     dhow
 }
 
+<<<<<<< HEAD
 /// Random bytes, as the example's page has it done by hand.
 fn set_secret(folder: &str) -> Result<()> {
     let mut bytes = [0; 32];
@@ -128,6 +129,11 @@ fn shop(server: &Server) -> Result<()> {
 
 fn pipeline(_: &Server) -> Result<()> {
     bail!("not yet")
+=======
+fn prepare(steps: &mut Steps) -> Result<()> {
+    steps.step("setup", setup::rust)?;
+    steps.step("build dhow", build_dhow)
+>>>>>>> examples
 }
 
 /// A `dhow` that serves. It is killed when dropped.

@@ -2,7 +2,7 @@
 //!
 //! The bindings that wit-bindgen makes ask two things of it that it does not have by itself: a function
 //! of the runtime, which an overlay adds without a change to Go, and their own module, whose source
-//! comes with wit-bindgen. What `go` runs in `bin` knows both.
+//! comes with wit-bindgen. `go` in `bin` knows where both are.
 
 use std::{fs, path::Path, process::Command};
 
@@ -30,7 +30,7 @@ pub fn install() -> Result<()> {
     fs::create_dir_all(&folder)?;
     add_idle_callback(&go, &folder)?;
     publish_module(&folder)?;
-    // Beside the proxy that everybody uses, so that components may have other modules as well.
+    // Before the proxy that is used otherwise, so that components may have other modules as well.
     setup::script(
         "go",
         &format!(
@@ -38,7 +38,7 @@ pub fn install() -> Result<()> {
              here='{folder}'\n\
              export GOTOOLCHAIN=local GOFLAGS=\"'-overlay=$here/overlay.json' -modcacherw $GOFLAGS\"\n\
              export GOMODCACHE=\"$here/modules\" GONOSUMDB='{MODULE}'\n\
-             export GOPROXY=\"file://$here/proxy,${{GOPROXY:-https://proxy.golang.org,direct}}\"\n\
+             export GOPROXY=\"file://$here/proxy,$('{go}/bin/go' env GOPROXY)\"\n\
              exec '{go}/bin/go' \"$@\"\n",
             folder = folder.display(),
             go = go.display(),
@@ -68,7 +68,9 @@ fn add_idle_callback(go: &Path, folder: &Path) -> Result<()> {
 fn publish_module(folder: &Path) -> Result<()> {
     let versions = folder.join("proxy").join(MODULE).join("@v");
     fs::create_dir_all(&versions)?;
-    let source = wit_bindgen()?.join("src/pkg");
+    let source = folder.join("module");
+    run(Command::new("cp").arg("--recursive").arg(wit_bindgen()?.join("src/pkg")).arg(&source))?;
+    allocate_without_collecting(&source.join("wit/runtime/runtime.go"))?;
     fs::copy(source.join("go.mod"), versions.join(format!("{VERSION}.mod")))?;
     fs::write(versions.join(format!("{VERSION}.info")), format!("{{\"Version\":\"{VERSION}\"}}"))?;
 
@@ -77,6 +79,21 @@ fn publish_module(folder: &Path) -> Result<()> {
         .arg(source)
         .arg(versions.join(format!("{VERSION}.zip")))
         .arg(format!("{MODULE}@{VERSION}")))
+}
+
+/// While values are passed to a component, it may not call its host (it would trap, with `cannot leave
+/// component instance`). Go collects garbage where it allocates, and looks at the clock for it: here
+/// it leaves that to the next allocation. (wasmtime#14318; the adapter knows some of these calls.)
+fn allocate_without_collecting(path: &Path) -> Result<()> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let before = "\t\tpointer := Allocate(&pinner, newSize, align)\n";
+    ensure!(text.contains(before), "{}: is this another wit-bindgen?", path.display());
+    let after = format!("\t\tm := acquirem()\n{before}\t\treleasem(m)\n");
+    let declared = "\n//go:linkname acquirem runtime.acquirem\n\
+                    func acquirem() unsafe.Pointer\n\n\
+                    //go:linkname releasem runtime.releasem\n\
+                    func releasem(m unsafe.Pointer)\n";
+    Ok(fs::write(path, text.replace(before, &after) + declared)?)
 }
 
 /// Packs a folder as Go wants it: without entries for folders, which tools that pack make.
