@@ -2,13 +2,14 @@
 
 use std::{
     fs::File,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
     thread,
+    time::Instant,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use crate::{
     build_dhow, setup,
@@ -84,7 +85,6 @@ fn dhow() -> Command {
     dhow
 }
 
-<<<<<<< HEAD
 /// Random bytes, as the example's page has it done by hand.
 fn set_secret(folder: &str) -> Result<()> {
     let mut bytes = [0; 32];
@@ -127,13 +127,49 @@ fn shop(server: &Server) -> Result<()> {
     Ok(())
 }
 
-fn pipeline(_: &Server) -> Result<()> {
-    bail!("not yet")
-=======
-fn prepare(steps: &mut Steps) -> Result<()> {
-    steps.step("setup", setup::rust)?;
-    steps.step("build dhow", build_dhow)
->>>>>>> examples
+/// More than the three components may have of memory together.
+const PIPELINE_MIB: usize = 256;
+
+/// Sends a file that no component could hold, and counts what comes back while it is sent.
+fn pipeline(server: &Server) -> Result<()> {
+    const LINE: &str = "1 1795420000 all is well, but for one error and a timeout at 192.0.2.1:443\n";
+    let lines = (PIPELINE_MIB << 20) / LINE.len();
+    println!("> POST / with {PIPELINE_MIB} MiB, {lines} lines");
+    let start = Instant::now();
+    let mut stream = TcpStream::connect(server.address)?;
+    write!(
+        stream,
+        "POST / HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        server.address,
+        lines * LINE.len()
+    )?;
+    let mut upload = stream.try_clone()?;
+    let sending = thread::spawn(move || -> io::Result<()> {
+        let piece = LINE.repeat(1000);
+        for sent in (0..lines).step_by(1000) {
+            let rest = (lines - sent).min(1000) * LINE.len();
+            upload.write_all(piece.get(..rest).unwrap_or_default().as_bytes())?;
+        }
+        Ok(())
+    });
+    let mut scored = 0;
+    let mut first = None;
+    for line in BufReader::new(stream).lines() {
+        let line = line?;
+        if line.starts_with("{\"id\"") {
+            scored += 1;
+            first.get_or_insert_with(|| (line.clone(), start.elapsed()));
+        }
+    }
+    sending.join().map_err(|_| anyhow!("the sender panicked"))??;
+    let time = start.elapsed();
+    let (line, after) = first.context("no line came back")?;
+    println!("{line}   after {after:.1?}");
+    println!("{scored} lines came back after {time:.1?}");
+    ensure!(scored == lines, "{lines} were sent");
+    let peak = server.peak_memory()?;
+    println!("The most memory that dhow had: {} MiB\n", peak >> 20);
+    Ok(())
 }
 
 /// A `dhow` that serves. It is killed when dropped.
@@ -182,6 +218,14 @@ impl Server {
         let mut response = String::new();
         stream.read_to_string(&mut response)?;
         Ok(response)
+    }
+
+    /// The most memory that it has had, in bytes.
+    fn peak_memory(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("Linux has it")?;
+        let kib: u64 = line.split_whitespace().nth(1).context("a number")?.parse()?;
+        Ok(kib << 10)
     }
 
     /// Asks it to stop, and waits until it has.
