@@ -57,7 +57,12 @@ pub fn host(instances: NonZeroU32, code_cache: Option<&Path>) -> Result<Host> {
     host_with(instances, code_cache, Backends::none())
 }
 
-fn host_with(instances: NonZeroU32, code_cache: Option<&Path>, backends: Backends) -> Result<Host> {
+/// The same, with `backends`.
+pub fn host_with(
+    instances: NonZeroU32,
+    code_cache: Option<&Path>,
+    backends: Backends,
+) -> Result<Host> {
     let options = Options {
         code_cache: code_cache.map(Path::to_owned),
         instances: Instances::Pooled { instances: Some(instances), parts: 2 },

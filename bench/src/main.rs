@@ -5,6 +5,7 @@ mod capabilities;
 mod capacity;
 mod counted;
 mod live;
+mod recompile;
 mod timed;
 
 use std::path::Path;
@@ -19,6 +20,7 @@ const USAGE: &str = "\
 usage: bench timed
        bench counted CASE COUNT
        bench capabilities RESULTS UPSTREAM
+       bench recompile RESULTS APP COMPONENT=FILE
        bench capacity RESULTS NAME=COMPONENT...";
 
 fn main() -> Result<()> {
@@ -28,6 +30,7 @@ fn main() -> Result<()> {
         ["timed"] => timed::run(),
         ["counted", case, count] => counted::run_case(case, count)?,
         ["capabilities", results, upstream] => capabilities::run(results, upstream)?,
+        ["recompile", results, app, changed] => recompile::run(results, app, changed)?,
         ["capacity", "--one", what, component] => capacity::one(what, Path::new(component))?,
         ["capacity", results, components @ ..] => capacity::run(results, components)?,
         _ => bail!("{USAGE}"),

@@ -2,15 +2,17 @@
 
 use std::fs;
 
+use bytes::Bytes;
 use dhow_tests::{
     Up,
     browser::Browser,
-    client::{Answer, Connection, answer, empty, full, get},
+    client::{Answer, Connection, answer, by_hand, empty, full, get, next_data},
     dhow,
     guests::example_app,
     servers::{PASSWORD, Postgres},
 };
 use http::{HeaderName, Method};
+use http_body::Frame;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -43,7 +45,8 @@ impl Shop {
         fs::write(&config, format!("secrets.jwt-key = \"${{JWT_KEY}}\"\n{operator}")).unwrap();
         let up = Up::serve_with(folder.path(), |dhow| {
             dhow.arg("--config").arg(&config);
-            dhow.env("JWT_KEY", "only for this test, and longer than 32 bytes").env("POSTGRES_PASSWORD", PASSWORD);
+            dhow.env("JWT_KEY", "only for this test, and longer than 32 bytes")
+                .env("POSTGRES_PASSWORD", PASSWORD);
         });
         Some(Self { up, _folder: folder })
     }
@@ -161,8 +164,42 @@ fn each_part_of_the_shop_has_its_own_grants() {
         ("data", "Go", json!(["open the database orders: default"])),
     ] {
         let component = about(name);
-        let languages = component["languages"].as_array().unwrap();
-        assert!(languages.iter().any(|found| found == language), "{name}: {languages:?}");
+        assert_eq!(component["language"], language, "{name}");
         assert_eq!(component["may"], may, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pipeline_hands_on_more_than_its_components_may_hold() {
+    const LINE: &str = "7 1795420060 Error: timeout, and so much more that it is a long line\n";
+    const MEBIBYTES: usize = 64;
+    let Some(folder) = example_app("pipeline") else { return };
+    let up = Up::serve(folder.path());
+    let mut connection = Connection::http1(up.address).await;
+    let (sender, body) = by_hand();
+    let request = connection.request("POST", "/", body);
+    let piece = Bytes::from(LINE.repeat(1000));
+    let pieces = (MEBIBYTES << 20) / piece.len();
+    sender.send(Frame::data(piece.clone())).await.unwrap();
+    // The response begins before the request ends.
+    let mut response = connection.send(request).await.unwrap().into_body();
+    let mut scores = Vec::from(next_data(&mut response).await.unwrap().unwrap());
+    let send = async {
+        for _ in 1..pieces {
+            sender.send(Frame::data(piece.clone())).await.unwrap();
+        }
+        drop(sender);
+    };
+    let receive = async {
+        while let Some(data) = next_data(&mut response).await {
+            scores.extend_from_slice(&data.unwrap());
+        }
+    };
+    tokio::join!(send, receive);
+    let scores = String::from_utf8(scores).unwrap();
+    assert_eq!(scores.lines().count(), pieces * 1000);
+    let expected = json!({"id": 7, "timestamp": 1_795_420_060, "score": 1.2});
+    for line in scores.lines().step_by(997) {
+        assert_eq!(serde_json::from_str::<Value>(line).unwrap(), expected);
     }
 }

@@ -2,11 +2,13 @@
 
 use std::{
     io::{BufRead as _, BufReader},
+    os::unix::process::CommandExt as _,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use fantoccini::{Client, ClientBuilder, Locator, wd::Capabilities};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::json;
 
 use crate::servers::{free_address, skipped};
@@ -31,6 +33,8 @@ impl Browser {
             .arg(format!("--port={port}"))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            // The browser is in its group, and ends with it.
+            .process_group(0)
             .spawn();
         let Ok(mut driver) = started else {
             return skipped("chromedriver", "apt install chromium chromium-driver");
@@ -67,7 +71,9 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        let _ = self.driver.kill();
+        if let Some(group) = i32::try_from(self.driver.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
         let _ = self.driver.wait();
     }
 }

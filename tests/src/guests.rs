@@ -34,7 +34,10 @@ pub fn example_app(name: &str) -> Option<TempDir> {
     let app = App::parse("dhow.toml", &manifest).expect("it is checked");
     let is_built = |component: &Component| example.join(&component.source).exists();
     if !app.components().values().all(is_built) {
-        return skipped(&format!("examples/{name}"), "cargo xtask setup && cargo xtask guests");
+        return skipped(
+            &format!("examples/{name}"),
+            "cargo xtask setup, and then: cargo xtask test",
+        );
     }
     let folder = tempfile::tempdir().expect("a folder");
     for entry in fs::read_dir(&example).expect("a folder").flatten() {

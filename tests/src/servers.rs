@@ -97,7 +97,7 @@ impl WasmtimeServe {
             .stderr(Stdio::piped())
             .spawn();
         let Ok(mut process) = started else {
-            return skipped("wasmtime", "cargo xtask setup wasmtime");
+            return skipped("wasmtime", "cargo xtask bench http installs it");
         };
         wait_for(process.stderr.take().expect("piped"), "Serving HTTP on ");
         Some(Self { process, address })

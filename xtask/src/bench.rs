@@ -43,6 +43,7 @@ pub fn all(steps: &mut Steps) -> Result<()> {
     in_process(steps)?;
     capacity(steps)?;
     capabilities(steps)?;
+    recompile(steps)?;
     instructions::count(steps)?;
     http(steps)?;
     startup(steps)
@@ -95,6 +96,34 @@ pub fn capabilities(steps: &mut Steps) -> Result<()> {
     prepare(steps)?;
     let upstream = "target/release/native-hello".to_owned();
     measure(steps, &[BENCH, "capabilities"], "capabilities", &[upstream])
+}
+
+/// What compiling the shop takes, and compiling it again after a change in its Rust part.
+pub fn recompile(steps: &mut Steps) -> Result<()> {
+    const APP: &str = "examples/shop";
+    const USERS: &str = "const USERS: [(&str, &str); 2] = [";
+    setup::setup(steps, &["rust", "go", "python"])?;
+    prepare(steps)?;
+    steps.step("build the example", || run(Command::new(DHOW).args(["build", APP])))?;
+    let changed = "target/bench-shop";
+    steps.step("change it", || {
+        run(Command::new("mkdir").args(["-p", changed]))?;
+        run(Command::new("cp").args([
+            "-r",
+            &format!("{APP}/auth"),
+            &format!("{APP}/wit"),
+            changed,
+        ]))?;
+        let source = format!("{changed}/auth/src/lib.rs");
+        let text = std::fs::read_to_string(&source)?;
+        let more = text.replace(USERS, r#"const USERS: [(&str, &str); 3] = [("mary", "spicy"), "#);
+        ensure!(more != text, "{source} is not as it was: change what is replaced here");
+        std::fs::write(&source, more)?;
+        let target = ["build", "--release", "--locked", "--target", "wasm32-wasip2"];
+        run(cargo().args(target).current_dir(format!("{changed}/auth")))
+    })?;
+    let file = format!("auth={changed}/auth/target/wasm32-wasip2/release/auth.wasm");
+    measure(steps, &[BENCH, "recompile"], "recompile", &[APP.to_owned(), file])
 }
 
 /// Runs `program`, which writes the results of `name`.

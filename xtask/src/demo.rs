@@ -31,12 +31,7 @@ struct Demo {
 }
 
 const DEMOS: [Demo; 3] = [
-    Demo {
-        name: "hello",
-        languages: &["rust"],
-        hint: "curl http://127.0.0.1:3000/",
-        once: hello,
-    },
+    Demo { name: "hello", languages: &["rust"], hint: "curl http://127.0.0.1:3000/", once: hello },
     Demo {
         name: "shop",
         languages: &["rust", "go", "python"],
@@ -77,6 +72,26 @@ pub fn demo(steps: &mut Steps, name: &str, once: bool) -> Result<()> {
     *steps = Steps::default();
     eprintln!("\nTry it, in another terminal:  {}\n", demo.hint);
     run(dhow().args(["up", &folder]))
+}
+
+/// The examples besides hello, and in which languages they are.
+const EXAMPLES: [(&str, &[&str]); 4] = [
+    ("c", &["c"]),
+    ("javascript", &["javascript"]),
+    ("pipeline", &["go", "python"]),
+    ("shop", &["go", "python"]),
+];
+
+/// Builds the examples whose toolchains are there; tests of the others are skipped.
+pub fn build_examples() -> Result<()> {
+    for (name, languages) in EXAMPLES {
+        if setup::are_there(languages) {
+            run(dhow().args(["build", &format!("examples/{name}")]))?;
+        } else {
+            eprintln!("examples/{name} is not built: cargo xtask setup {}", languages.join(" "));
+        }
+    }
+    Ok(())
 }
 
 fn dhow() -> Command {
@@ -132,7 +147,8 @@ const PIPELINE_MIB: usize = 256;
 
 /// Sends a file that no component could hold, and counts what comes back while it is sent.
 fn pipeline(server: &Server) -> Result<()> {
-    const LINE: &str = "1 1795420000 all is well, but for one error and a timeout at 192.0.2.1:443\n";
+    const LINE: &str =
+        "1 1795420000 all is well, but for one error and a timeout at 192.0.2.1:443\n";
     let lines = (PIPELINE_MIB << 20) / LINE.len();
     println!("> POST / with {PIPELINE_MIB} MiB, {lines} lines");
     let start = Instant::now();
@@ -223,7 +239,8 @@ impl Server {
     /// The most memory that it has had, in bytes.
     fn peak_memory(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("Linux has it")?;
+        let line =
+            status.lines().find(|line| line.starts_with("VmHWM:")).context("Linux has it")?;
         let kib: u64 = line.split_whitespace().nth(1).context("a number")?.parse()?;
         Ok(kib << 10)
     }

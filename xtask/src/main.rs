@@ -26,7 +26,7 @@ usage: cargo xtask TASK
   check            formatting, tidy and clippy
   tidy             the rules of STYLE.md that a program can check
   bench [NAME]     measure, in the release profile: all, or startup, in-process, capacity,
-                   instructions or http
+                   capabilities, recompile, instructions or http
   release          build target/dist/dhow, its code laid out by what runs; needs llvm-bolt and h2load
   instructions     count the instructions of requests and compare with those that are kept
   setup [LANGUAGE] install what building components needs, of all languages or of these: rust, python,
@@ -48,6 +48,7 @@ fn main() -> Result<()> {
         ["tidy"] => steps.step("tidy", tidy::tidy),
         ["bench"] => bench::all(&mut steps),
         ["bench", "capabilities"] => bench::capabilities(&mut steps),
+        ["bench", "recompile"] => bench::recompile(&mut steps),
         ["bench", "capacity"] => bench::capacity(&mut steps),
         ["bench", "instructions"] => instructions::count(&mut steps),
         ["release"] => release::release(&mut steps),
@@ -68,6 +69,7 @@ fn test(steps: &mut Steps, filter: &[&str]) -> Result<()> {
     steps.step("build the guests", guests::build)?;
     // All members at once, so that dependencies get the same features as under `cargo test`.
     steps.step("build dhow", build_dhow)?;
+    steps.step("build the examples", demo::build_examples)?;
     steps.step("build the tests", || run(cargo().args(["test", "--workspace", "--no-run"])))?;
     steps.step("run the tests", || {
         let mut command = cargo();

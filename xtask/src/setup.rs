@@ -109,6 +109,14 @@ pub fn setup(steps: &mut Steps, languages: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Whether the toolchains of all of these are installed.
+pub fn are_there(languages: &[&str]) -> bool {
+    languages.iter().all(|language| {
+        let known = TOOLCHAINS.iter().find(|known| known.language == *language);
+        known.is_some_and(Toolchain::is_there)
+    })
+}
+
 impl Toolchain {
     fn is_there(&self) -> bool {
         let installed = fs::read_to_string(self.stamp());

@@ -49,7 +49,8 @@ struct Node {
     /// Nothing where it is not built.
     size: Option<usize>,
     digest: Option<String>,
-    languages: Vec<String>,
+    /// As far as its tools tell.
+    language: Option<&'static str>,
     /// Each as the end of "it may".
     may: Vec<String>,
 }
@@ -89,13 +90,12 @@ impl Graph {
         }
         let node = |(name, component): (&Name, &Component)| {
             let built = built.get(name);
-            let languages = built.iter().flat_map(|(_, description)| &description.languages);
             Node {
                 name: name.to_string(),
                 source: component.source.display().to_string(),
                 size: built.map(|(artifact, _)| artifact.bytes().len()),
                 digest: built.map(|(artifact, _)| artifact.digest().to_string()),
-                languages: languages.map(|language| language.name.clone()).collect(),
+                language: built.and_then(|(_, description)| description.language()),
                 may: grants::lines(&component.grants),
             }
         };
@@ -131,9 +131,8 @@ impl Graph {
         let _ = writeln!(text, "\ncomponents");
         for node in &self.components {
             let size = node.size.map_or("not built".to_owned(), |size| format!("{size} bytes"));
-            let languages = node.languages.join(", ");
-            let about = [&languages[..], &node.source, &size].into_iter();
-            let about: Vec<_> = about.filter(|text| !text.is_empty()).collect();
+            let about: Vec<_> =
+                node.language.into_iter().chain([&node.source[..], &size]).collect();
             let _ = writeln!(text, "  {}: {}", node.name, about.join(", "));
             for edge in self.edges.iter().filter(|edge| edge.from == node.name) {
                 let verb = match edge.how {
@@ -158,7 +157,7 @@ impl Graph {
         }
         for node in &self.components {
             let mut lines = vec![format!("<b>{}</b>", node.name)];
-            lines.extend((!node.languages.is_empty()).then(|| node.languages.join(", ")));
+            lines.extend(node.language.map(str::to_owned));
             lines.extend(node.may.iter().map(|line| format!("may {}", escaped(line))));
             let _ = writeln!(text, "    {}[\"{}\"]", id(&node.name), lines.join("<br/>"));
         }

@@ -58,6 +58,26 @@ impl Description {
     }
 }
 
+/// Who leaves his name when a component is made in which language. The languages that a component names
+/// by itself are those of its runtime too: of Python's interpreter, of adapters, of C's library.
+const MADE_BY: [(&str, &str); 6] = [
+    ("Go cmd/compile", "Go"),
+    ("componentize-py", "Python"),
+    // Of componentize-py.
+    ("component-init-transform", "Python"),
+    ("componentize-js", "JavaScript"),
+    ("wit-bindgen-rust", "Rust"),
+    ("wit-bindgen-c", "C"),
+];
+
+impl Description {
+    /// The language that it is written in, as far as its tools tell.
+    pub fn language(&self) -> Option<&'static str> {
+        let is_used = |tool: &str| self.tools.iter().any(|Producer { name, .. }| name == tool);
+        MADE_BY.iter().find(|(tool, _)| is_used(tool)).map(|(_, language)| *language)
+    }
+}
+
 fn names(resolve: &Resolve, world: WorldId) -> (Vec<String>, Vec<String>) {
     let Some(world) = resolve.worlds.get(world) else {
         return (Vec::new(), Vec::new());
