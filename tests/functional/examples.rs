@@ -46,7 +46,7 @@ impl Shop {
         let up = Up::serve_with(folder.path(), |dhow| {
             dhow.arg("--config").arg(&config);
             dhow.env("JWT_KEY", "only for this test, and longer than 32 bytes")
-                .env("POSTGRES_PASSWORD", PASSWORD);
+                .env("DB_PASSWORD", PASSWORD);
         });
         Some(Self { up, _folder: folder })
     }
@@ -172,7 +172,7 @@ fn each_part_of_the_shop_has_its_own_grants() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pipeline_hands_on_more_than_its_components_may_hold() {
     const LINE: &str = "7 1795420060 Error: timeout, and so much more that it is a long line\n";
-    const MEBIBYTES: usize = 64;
+    const MEBIBYTES: usize = 16;
     let Some(folder) = example_app("pipeline") else { return };
     let up = Up::serve(folder.path());
     let mut connection = Connection::http1(up.address).await;

@@ -15,7 +15,7 @@ const EDGES: [(&str, &[&str]); 9] = [
     ("compose", &[]),
     ("engine", &[]),
     ("capabilities", &["manifest", "engine"]),
-    ("host", &["manifest", "package", "engine", "capabilities"]),
+    ("host", &["manifest", "package", "compose", "engine", "capabilities"]),
     ("triggers", &["manifest", "host"]),
     ("server", &["capabilities", "engine", "host", "triggers"]),
     ("cli", &["manifest", "package", "capabilities", "host", "server"]),

@@ -22,7 +22,7 @@ mod wit;
 
 pub use difference::Difference;
 pub use fault::WiringFault;
-pub use surface::{Extern, Surface, SurfaceError};
+pub use surface::{Extern, Surface, SurfaceError, is_types_only};
 
 use plan::Plan;
 

@@ -3,7 +3,8 @@
 use thiserror::Error;
 use wasmparser::{
     BinaryReader, BinaryReaderError, ComponentExportSectionReader, ComponentExternName,
-    ComponentImportSectionReader, Parser, WasmFeatures,
+    ComponentImportSectionReader, Parser, ValidPayload, Validator, WasmFeatures,
+    component_types::{ComponentAnyTypeId, ComponentEntityType},
 };
 
 /// What a component imports and exports, in the order in which it does.
@@ -73,6 +74,34 @@ impl Extern {
     pub fn label(&self) -> Option<&str> {
         self.implements.is_some().then_some(self.name.as_str())
     }
+}
+
+/// Whether the component `wasm` imports under `name` an interface that has nothing but types: nobody has
+/// to serve it. A resource counts as more than a type: somebody makes it.
+pub fn is_types_only(wasm: &[u8], name: &str) -> bool {
+    let mut validator = Validator::new_with_features(WasmFeatures::all());
+    let mut types = None;
+    for payload in Parser::new(0).parse_all(wasm) {
+        let Ok(payload) = payload else { return false };
+        // The bodies of functions don't matter here.
+        match validator.payload(&payload) {
+            Ok(ValidPayload::End(end)) => types = Some(end),
+            Ok(_) => {}
+            Err(_) => return false,
+        }
+    }
+    let Some(types) = types else { return false };
+    let types = types.as_ref();
+    let import = types.component_item_for_import(name).map(|item| item.ty);
+    let Some(ComponentEntityType::Instance(instance)) = import else { return false };
+    types.get(instance).is_some_and(|instance| {
+        instance.exports.values().all(|item| match item.ty {
+            ComponentEntityType::Type { created, .. } => {
+                !matches!(created, ComponentAnyTypeId::Resource(_))
+            }
+            _ => false,
+        })
+    })
 }
 
 /// Why a file has no [`Surface`].

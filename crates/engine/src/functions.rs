@@ -103,6 +103,7 @@ impl Open {
         self.table = None;
         let compiled = mem::take(&mut self.compiled).into_inner();
         let compiled = compiled.unwrap_or_else(PoisonError::into_inner);
+        tracing::debug!("{} functions were compiled, the others were known", compiled.len());
         if compiled.is_empty() {
             return Ok(());
         }

@@ -71,7 +71,9 @@ impl Host {
                 faults.push(LinkFault::NoArtifact { component: name.clone() });
                 continue;
             };
-            if let Some(granted) = self.check(&app, name, &surfaces, &neighbourhood, &mut faults) {
+            if let Some(granted) =
+                self.check(&app, name, artifact, &surfaces, &neighbourhood, &mut faults)
+            {
                 checked.insert(name, Checked { artifact, granted });
             }
         }
@@ -103,6 +105,7 @@ impl Host {
         &self,
         app: &App,
         name: &Name,
+        artifact: &Artifact,
         surfaces: &Surfaces,
         neighbourhood: &Neighbourhood,
         faults: &mut Vec<LinkFault>,
@@ -113,7 +116,7 @@ impl Host {
         let quotas = grants.files.values().filter_map(|folder| folder.quota);
         let above = self.settings.ceilings.exceeded(limits, quotas).into_iter();
         faults.extend(above.map(|fault| LinkFault::Limit { component: name.clone(), fault }));
-        let imports = surfaces.imports_of_host(app, name, component, faults)?;
+        let imports = surfaces.imports_of_host(app, name, component, artifact, faults)?;
         match self.core.capabilities.grant(app.name(), name, component, &imports, neighbourhood) {
             Ok(granted) => (faults.len() == before).then_some(granted),
             Err(found) => {

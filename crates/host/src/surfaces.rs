@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use dhow_capabilities::{is_served, nearest_served};
-use dhow_compose::Surface;
+use dhow_compose::{Surface, is_types_only};
 use dhow_engine::CompileError;
 use dhow_manifest::{App, Component, HANDLER, Name};
 use dhow_package::Artifact;
@@ -41,6 +41,7 @@ impl Surfaces {
         app: &App,
         name: &Name,
         component: &Component,
+        artifact: &Artifact,
         faults: &mut Vec<LinkFault>,
     ) -> Option<Vec<String>> {
         // A component that is middleware somewhere is served this wherever it is.
@@ -54,6 +55,9 @@ impl Surfaces {
         for import in &self.0.get(name)?.imports {
             let interface = import.interface();
             if is_wired(&import.name) || is_wired(interface) {
+                continue;
+            }
+            if !is_served(interface) && is_types_only(artifact.bytes(), &import.name) {
                 continue;
             }
             imports.push(interface.to_owned());
