@@ -72,7 +72,7 @@ fn measure(steps: &mut Steps) -> Result<BTreeMap<String, u64>> {
     steps.step("setup", setup::rust)?;
     steps.step("build the guests", guests::build)?;
     steps.step("build for counting", || {
-        run(cargo().args(["build", "--release", "-p", "dhow-bench", "--bin", "bench"]))
+        run(cargo().args(["build", "--profile", "counted", "--workspace", "--bin", "bench"]))
     })?;
     steps.step("count", || CASES.iter().map(|case| Ok((case.to_string(), one(case)?))).collect())
 }
@@ -80,7 +80,7 @@ fn measure(steps: &mut Steps) -> Result<BTreeMap<String, u64>> {
 fn one(case: &str) -> Result<u64> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--toggle-collect=*measured*", "--callgrind-out-file=/dev/null"])
-        .args(["target/release/bench", "counted", case, &COUNT.to_string()])
+        .args(["target/counted/bench", "counted", case, &COUNT.to_string()])
         .env_remove("RUST_BACKTRACE")
         .output()
         .context("valgrind does not start: apt install valgrind")?;
