@@ -1,4 +1,5 @@
-//! The code cache: compiled components on disk, mapped into memory when they are loaded.
+//! The code cache: compiled components, and core modules of components, on disk; mapped into memory when
+//! they are loaded.
 //!
 //! Loading compiled code runs it, so a forged file would be arbitrary code in this process
 //! (CVE-2026-47218). A file is therefore only loaded after its tag was checked: a keyed hash over
@@ -28,7 +29,7 @@ use std::{
 };
 
 use thiserror::Error;
-use wasmtime::{Engine, component::Component};
+use wasmtime::{Engine, Module, component::Component};
 
 use crate::{
     cache_key::{Key, O_NOFOLLOW, OpenError, is_ours_alone},
@@ -71,11 +72,11 @@ impl CodeCache {
         })
     }
 
-    /// The code of the component with this digest, where the cache has it and it is genuine.
-    pub(crate) fn load(&self, digest: &[u8; 32]) -> Option<Component> {
+    /// The code of what has this digest, where the cache has it and it is genuine.
+    pub(crate) fn load<C: Compiled>(&self, digest: &[u8; 32]) -> Option<C> {
         let path = self.path(digest);
         match self.load_file(digest, &path) {
-            Ok(component) => Some(component),
+            Ok(code) => Some(code),
             Err(LoadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,7 +88,7 @@ impl CodeCache {
         }
     }
 
-    fn load_file(&self, digest: &[u8; 32], path: &Path) -> Result<Component, LoadError> {
+    fn load_file<C: Compiled>(&self, digest: &[u8; 32], path: &Path) -> Result<C, LoadError> {
         let mut file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(path)?;
         if !is_ours_alone(&file)? {
             return Err(LoadError::NotGenuine);
@@ -149,11 +150,11 @@ impl CodeCache {
         self.path(digest).is_file()
     }
 
-    /// Keeps `component`, and gives it back as it is in the cache: mapped, not in memory of its
-    /// own. A cache that can't be written is reported once and done without.
-    pub(crate) fn store(&self, digest: &[u8; 32], component: Component) -> Component {
-        match self.write(digest, &component) {
-            Ok(()) => self.load(digest).unwrap_or(component),
+    /// Keeps `code`, and gives it back as it is in the cache: mapped, not in memory of its own. A cache
+    /// that can't be written is reported once and done without.
+    pub(crate) fn store<C: Compiled>(&self, digest: &[u8; 32], code: C) -> C {
+        match self.write(digest, &code) {
+            Ok(()) => self.load(digest).unwrap_or(code),
             Err(error) => {
                 if !self.write_has_failed.swap(true, Ordering::Relaxed) {
                     let folder = self.folder.display();
@@ -161,13 +162,13 @@ impl CodeCache {
                         %folder, %error, "compiled code is not kept, and served from memory"
                     );
                 }
-                component
+                code
             }
         }
     }
 
-    fn write(&self, digest: &[u8; 32], component: &Component) -> Result<(), WriteError> {
-        let code = component.serialize().map_err(WriteError::Serialize)?;
+    fn write(&self, digest: &[u8; 32], code: &impl Compiled) -> Result<(), WriteError> {
+        let code = code.serialize().map_err(WriteError::Serialize)?;
         let tag = self.hasher(digest).update(&code).finalize();
         self.write_whole(&self.path(digest), &[&code, tag.as_bytes()])?;
         self.evict()?;
@@ -228,25 +229,65 @@ impl CodeCache {
     }
 
     #[expect(unsafe_code, clippy::disallowed_methods, reason = "the one place that loads code")]
-    fn map(&self, file: &File) -> wasmtime::Result<Component> {
+    fn map<C: Compiled>(&self, file: &File) -> wasmtime::Result<C> {
         // The very file that is open: another may have its name by now.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         // SAFETY: the file was written by an engine with this key and this fingerprint, as its tag
         // or its seal shows; `load_file` is the only caller and has checked one of them. Nobody but
         // this user can write to it, and no cache changes a file that has its name.
-        unsafe { Component::deserialize_file(&self.engine, path) }
+        unsafe { C::deserialize_file(&self.engine, path.as_ref()) }
     }
 }
 
 /// What a compiler of our own has handed over as compiled for `engine`.
 #[expect(unsafe_code, clippy::disallowed_methods, reason = "the one file that loads code")]
-pub(crate) fn adopt(
+pub(crate) fn adopt<C: Compiled>(
     engine: &Engine,
     compiled: &crate::compile::Compiled,
-) -> wasmtime::Result<Component> {
-    // SAFETY: a `Compiled` is what this program, run as a child, has written to its output.
-    unsafe { Component::deserialize(engine, compiled.bytes()) }
+) -> wasmtime::Result<C> {
+    // SAFETY: it is what this program, run as a child, has written to its output.
+    unsafe { C::deserialize(engine, compiled.bytes()) }
 }
+
+/// What wasmtime compiles: a component, or a core module of one.
+#[expect(unsafe_code, reason = "the one file that loads code")]
+pub(crate) trait Compiled: Sized {
+    /// Its code, as a file holds it.
+    fn serialize(&self) -> wasmtime::Result<Vec<u8>>;
+
+    /// # Safety
+    /// `code` was serialized by an engine of the same fingerprint, and nobody has changed it.
+    unsafe fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Self>;
+
+    /// # Safety
+    /// The same of the file at `path`, which nobody changes while the result lives.
+    unsafe fn deserialize_file(engine: &Engine, path: &Path) -> wasmtime::Result<Self>;
+}
+
+/// Implements [`Compiled`] by wasmtime's own functions of the same names.
+macro_rules! compiled {
+    ($code:ty) => {
+        #[expect(unsafe_code, clippy::disallowed_methods, reason = "the one file that loads code")]
+        impl Compiled for $code {
+            fn serialize(&self) -> wasmtime::Result<Vec<u8>> {
+                <$code>::serialize(self)
+            }
+
+            unsafe fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Self> {
+                // SAFETY: the caller's.
+                unsafe { <$code>::deserialize(engine, code) }
+            }
+
+            unsafe fn deserialize_file(engine: &Engine, path: &Path) -> wasmtime::Result<Self> {
+                // SAFETY: the caller's.
+                unsafe { <$code>::deserialize_file(engine, path) }
+            }
+        }
+    };
+}
+
+compiled!(Component);
+compiled!(Module);
 
 fn hash_from(bytes: &[u8]) -> Option<blake3::Hash> {
     Some(blake3::Hash::from_bytes(bytes.try_into().ok()?))
@@ -316,9 +357,9 @@ mod tests {
     #[test]
     fn what_was_stored_is_loaded_by_a_later_process() {
         let (folder, cache, file) = stored();
-        assert!(cache.load(&DIGEST).is_some());
+        assert!(cache.load::<Component>(&DIGEST).is_some());
         let later = CodeCache::open(folder.path(), &cache.engine).unwrap();
-        assert!(later.load(&DIGEST).is_some());
+        assert!(later.load::<Component>(&DIGEST).is_some());
         assert_eq!(fs::metadata(file).unwrap().mode() & 0o777, 0o600);
     }
 
@@ -330,11 +371,11 @@ mod tests {
             let mut forged = genuine.clone();
             forged[position] ^= 1;
             fs::write(&file, forged).unwrap();
-            assert!(cache.load(&DIGEST).is_none(), "byte {position}");
+            assert!(cache.load::<Component>(&DIGEST).is_none(), "byte {position}");
         }
         for length in [0, TAG_BYTES - 1, TAG_BYTES, genuine.len() - 1] {
             fs::write(&file, &genuine[..length]).unwrap();
-            assert!(cache.load(&DIGEST).is_none(), "cut to {length}");
+            assert!(cache.load::<Component>(&DIGEST).is_none(), "cut to {length}");
         }
     }
 
@@ -342,7 +383,7 @@ mod tests {
     fn code_of_another_component_or_another_key_is_not_loaded() {
         let (_folder, cache, file) = stored();
         fs::copy(&file, cache.path(&[8; 32])).unwrap();
-        assert!(cache.load(&[8; 32]).is_none());
+        assert!(cache.load::<Component>(&[8; 32]).is_none());
 
         let (_other_folder, other, _) = stored();
         fs::copy(&file, other.path(&DIGEST)).unwrap();

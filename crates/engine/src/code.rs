@@ -1,14 +1,21 @@
 //! Compiled components.
 
-use thiserror::Error;
-use wasmtime::component::Component;
+use std::ops::Range;
 
-use crate::{Engine, cache, compile::ChildError};
+use thiserror::Error;
+use wasmtime::{
+    Module,
+    component::{Component, InstancePre, Linker},
+};
+
+use crate::{Engine, cache, compile::ChildError, modules};
 
 /// A compiled component, ready to be linked.
 #[derive(Clone)]
 pub struct Code {
     component: Component,
+    /// Its large core modules, which were compiled by themselves, by the names by which it imports them.
+    modules: Vec<(String, Module)>,
     imports: Vec<String>,
     exports: Vec<String>,
 }
@@ -33,27 +40,65 @@ impl Engine {
         if let Some(code) = self.cached(digest) {
             return Ok(code);
         }
-        let component = match (&self.compiler, maker) {
-            (Some(compiler), Maker::Anybody) => {
-                let compiled = compiler.compile(wasm).map_err(CompileError::from)?;
-                cache::adopt(&self.wasmtime, &compiled).map_err(|error| invalid(&error))?
-            }
-            _ => {
-                let _functions =
-                    self.cache.as_ref().and_then(|cache| cache.functions(&self.functions));
-                Component::new(&self.wasmtime, wasm).map_err(|error| invalid(&error))?
-            }
+        if modules::imports_one(wasm) {
+            return Err(CompileError::Invalid("it imports a core module".to_owned()));
+        }
+        let apart = modules::take_apart(wasm);
+        let (rest, taken) = match &apart {
+            Some(apart) => (&apart.component[..], &apart.modules[..]),
+            None => (wasm, &[][..]),
         };
-        let component = match &self.cache {
-            Some(cache) => cache.store(digest, component),
-            None => component,
+        let _functions = match maker {
+            Maker::User => self.cache.as_ref().and_then(|cache| cache.functions(&self.functions)),
+            Maker::Anybody => None,
         };
-        Ok(self.code(component))
+        let mut modules = Vec::new();
+        for module in taken {
+            let cached = self.cache.as_ref().and_then(|cache| cache.load(&module.digest));
+            let code = match cached {
+                Some(code) => code,
+                None => self.compile(&module.wasm, &module.digest, maker, Module::new)?,
+            };
+            modules.push((modules::name_of(&module.digest), code));
+        }
+        let component =
+            self.compile(rest, digest, maker, |engine, wasm| Component::new(engine, wasm))?;
+        Ok(self.code(component, modules))
     }
 
-    /// The code of the component whose SHA-256 is `digest`, where the cache has it.
+    /// Compiles `wasm`, here by `compile` or in a child, and keeps it.
+    fn compile<C: cache::Compiled>(
+        &self,
+        wasm: &[u8],
+        digest: &[u8; 32],
+        maker: Maker,
+        compile: impl FnOnce(&wasmtime::Engine, &[u8]) -> wasmtime::Result<C>,
+    ) -> Result<C, CompileError> {
+        let code = match (&self.compiler, maker) {
+            (Some(compiler), Maker::Anybody) => {
+                let compiled = compiler.compile(wasm).map_err(CompileError::from)?;
+                cache::adopt(&self.wasmtime, &compiled)
+            }
+            _ => compile(&self.wasmtime, wasm),
+        };
+        let code = code.map_err(|error| invalid(&error))?;
+        Ok(match &self.cache {
+            Some(cache) => cache.store(digest, code),
+            None => code,
+        })
+    }
+
+    /// The code of the component whose SHA-256 is `digest`, where the cache has all of it.
     pub fn cached(&self, digest: &[u8; 32]) -> Option<Code> {
-        self.cache.as_ref()?.load(digest).map(|component| self.code(component))
+        let cache = self.cache.as_ref()?;
+        let component: Component = cache.load(digest)?;
+        let mut modules = Vec::new();
+        for (name, _) in component.component_type().imports(&self.wasmtime) {
+            if let Some(digest) = modules::digest_of(name) {
+                modules.push((name.to_owned(), cache.load(&digest)?));
+            }
+        }
+        Some(self.code(component, modules))
     }
 
     /// Whether the cache has code for the component whose SHA-256 is `digest`.
@@ -61,12 +106,14 @@ impl Engine {
         self.cache.as_ref().is_some_and(|cache| cache.has(digest))
     }
 
-    fn code(&self, component: Component) -> Code {
+    fn code(&self, component: Component, modules: Vec<(String, Module)>) -> Code {
         let ty = component.component_type();
-        let names = |names: &mut dyn Iterator<Item = &str>| names.map(str::to_owned).collect();
+        let imports = ty.imports(&self.wasmtime).map(|(name, _)| name);
+        let imports = imports.filter(|name| modules::digest_of(name).is_none());
         Code {
-            imports: names(&mut ty.imports(&self.wasmtime).map(|(name, _)| name)),
-            exports: names(&mut ty.exports(&self.wasmtime).map(|(name, _)| name)),
+            imports: imports.map(str::to_owned).collect(),
+            exports: ty.exports(&self.wasmtime).map(|(name, _)| name.to_owned()).collect(),
+            modules,
             component,
         }
     }
@@ -85,12 +132,24 @@ impl Code {
 
     /// The bytes of machine code and of what belongs to it.
     pub fn size(&self) -> usize {
-        let image = self.component.image_range();
-        image.end.addr().saturating_sub(image.start.addr())
+        let size = |image: Range<*const u8>| image.end.addr().saturating_sub(image.start.addr());
+        let modules = self.modules.iter().map(|(_, module)| size(module.image_range()));
+        size(self.component.image_range()) + modules.sum::<usize>()
     }
 
-    pub(crate) fn component(&self) -> &Component {
-        &self.component
+    /// Resolves its imports by `linker`.
+    pub(crate) fn instantiate_pre<T>(
+        &self,
+        linker: &Linker<T>,
+    ) -> wasmtime::Result<InstancePre<T>> {
+        if self.modules.is_empty() {
+            return linker.instantiate_pre(&self.component);
+        }
+        let mut linker = linker.clone();
+        for (name, module) in &self.modules {
+            linker.root().module(name, module)?;
+        }
+        linker.instantiate_pre(&self.component)
     }
 
     /// Whether it exports `interface` in a version that begins with `version`.

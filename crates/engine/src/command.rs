@@ -26,7 +26,7 @@ impl<T: InstanceState> CommandEntry<T> {
     /// # Errors
     /// When an import is missing or of another type.
     pub fn new(linker: &Linker<T>, code: &Code) -> Option<Result<Self, LinkError>> {
-        let pre = || linker.instantiate_pre(code.component());
+        let pre = || code.instantiate_pre(linker);
         let pre = if code.exports_version("wasi:cli/run", "0.3.") {
             pre().and_then(p3::bindings::CommandPre::new).map(Pre::P3)
         } else if code.exports_version("wasi:cli/run", "0.2.") {

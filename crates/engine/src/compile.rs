@@ -62,7 +62,7 @@ const INVALID: u8 = b'i';
 const MAX_COMPILED: u64 = 2 << 30;
 
 impl Compiler {
-    /// Has a child compile the component `wasm`.
+    /// Has a child compile `wasm`, a component or a core module.
     pub(crate) fn compile(&self, wasm: &[u8]) -> Result<Compiled, ChildError> {
         let CompileLimits { memory, time } = self.limits;
         let mut child = Command::new(&self.program)
@@ -127,7 +127,7 @@ fn is_out_of_time(status: ExitStatus) -> bool {
     status.signal() == Some(Signal::XCPU.as_raw())
 }
 
-/// The child's side: limits itself, reads a component, writes its code.
+/// The child's side: limits itself, reads a component or a core module, writes its code.
 ///
 /// # Errors
 /// When the limits can't be set, or the other end is gone.
@@ -162,7 +162,11 @@ fn compile(wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
     let config: Config = crate::config();
     #[expect(clippy::disallowed_methods, reason = "configured as all others")]
     let engine = wasmtime::Engine::new(&config)?;
-    engine.precompile_component(wasm)
+    if wasmparser::Parser::is_component(wasm) {
+        engine.precompile_component(wasm)
+    } else {
+        engine.precompile_module(wasm)
+    }
 }
 
 /// Why a child compiled nothing.

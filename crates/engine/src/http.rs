@@ -63,7 +63,7 @@ impl<T: InstanceState> HttpEntry<T> {
         code: &Code,
         reuse: Option<Reuse>,
     ) -> Option<Result<Self, LinkError>> {
-        let pre = || linker.instantiate_pre(code.component());
+        let pre = || code.instantiate_pre(linker);
         let pre = if code.exports_version("wasi:http/handler", "0.3.") {
             pre().and_then(p3::bindings::ServicePre::new).map(ProxyPre::P3)
         } else if code.exports_version("wasi:http/incoming-handler", "0.2.") {

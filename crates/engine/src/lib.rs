@@ -16,6 +16,7 @@ mod epoch;
 mod functions;
 mod http;
 mod instance;
+mod modules;
 mod pool;
 mod reuse;
 mod shared;
