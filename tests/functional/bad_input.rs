@@ -120,8 +120,8 @@ fn an_import_that_nobody_serves_is_named_with_the_nearest() {
          help: the nearest that is served: wasi:http/types@0.3.0\n\
          error: component `cart` imports `acme:shop/orders@1.0.0`, which nobody serves\n  \
          help: Dhow serves wasi:cli, clocks, filesystem, http, io, random and sockets, \
-         in versions 0.2 and 0.3; wasi:blobstore, config, keyvalue and logging; \
-         and dhow:blobstore and sql\n"
+         in versions 0.2 and 0.3; wasi:blobstore, config, keyvalue, logging, sql and tls; \
+         dhow:blobstore, keyvalue and sql; and Spin's\n"
     );
 }
 

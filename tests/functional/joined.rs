@@ -185,8 +185,10 @@ async fn instances_of_several_components_are_used_again() {
         let cart = format!(
             "{settings}\ngrants.keyvalue = {{ b = \"default\" }}\ngrants.sql = {{ b = \"default\" }}"
         );
-        let auth = "grants.keyvalue = { a = \"default\" }\ngrants.sql = { a = \"default\" }";
-        let up = Up::app(&probes(auth, &cart));
+        let auth = format!(
+            "{settings}\ngrants.keyvalue = {{ a = \"default\" }}\ngrants.sql = {{ a = \"default\" }}"
+        );
+        let up = Up::app(&probes(&auth, &cart));
         for _ in 0..20 {
             let (one, two) =
                 tokio::join!(get(up.address, "/keyvalue/a"), get(up.address, "/next/keyvalue/b"));

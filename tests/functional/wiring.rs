@@ -288,7 +288,7 @@ fn a_tool_that_is_missing_is_named_with_how_to_install_it() {
         dhow.0.env("PATH", "/usr/bin:/bin");
         dhow.finish()
     };
-    let install = "help: install componentize-py: pip install componentize-py==";
+    let install = "help: install componentize-py: pip install componentize-py";
     let finished = manifest("componentize-py -d wit componentize app -o a.wasm");
     assert_eq!(finished.code, Some(3));
     assert!(finished.stderr.contains(install), "{}", finished.stderr);
@@ -303,4 +303,62 @@ fn a_tool_that_is_missing_is_named_with_how_to_install_it() {
     let finished = manifest("componentize-py");
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     assert!(finished.stdout.starts_with("a ") && finished.stdout.contains("sha256:"));
+}
+
+#[test]
+fn what_only_shows_when_components_are_joined_is_found_before_they_are() {
+    const STORES: &str =
+        "grants.keyvalue = { a = \"default\" }\ngrants.sql = { a = \"default\" }\n";
+    // Middleware with nothing behind it.
+    let manifest = format!(
+        "name = \"a\"\n[component.auth]\nsource = \"{{probe-middleware}}\"\n{STORES}\
+         [component.echo]\nsource = \"{{echo}}\"\n\
+         [[http]]\npath = \"/...\"\nmiddleware = [\"auth\"]\ncomponent = \"echo\"\n\
+         [[http]]\npath = \"/login\"\ncomponent = \"auth\"\n"
+    );
+    let finished = up(&manifest, &[]);
+    assert!(
+        finished.stderr.contains(
+            "error: component `auth` hands requests on, and in `auth` there is nobody behind it"
+        ),
+        "{}",
+        finished.stderr
+    );
+    // How deep a call is can't be told among several requests of one instance.
+    let manifest = format!(
+        "name = \"a\"\n[component.web]\nsource = \"{{probe}}\"\n{STORES}\
+         grants.http = [\"http://web.internal\"]\ninstances = {{ calls = 2 }}\n"
+    );
+    let finished = up(&manifest, &[]);
+    assert!(finished.stderr.contains("call themselves by name"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("help: write: instances = { calls = 1 }"), "{finished:?}");
+    // What the parts may have together is more than the operator allows.
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("dhow-server.toml");
+    fs::write(&config, "limits.memory = \"200MiB\"\n").unwrap();
+    write_manifest(folder.path(), JOINED);
+    let words = ["up".as_ref(), folder.path().as_os_str(), "--config".as_ref(), config.as_os_str()];
+    let finished = dhow(words).finish();
+    assert!(
+        finished.stderr.contains("error: the components of `auth > calls` together: "),
+        "{}",
+        finished.stderr
+    );
+}
+
+#[test]
+fn so_many_components_can_be_joined_and_no_more() {
+    let mut manifest = "name = \"a\"\n[component.web]\nsource = \"w.wasm\"\n\
+        grants.http = [\"http://big.internal\"]\n[[http]]\npath = \"/...\"\ncomponent = \"web\"\n\
+        [component.big]\nsource = \"b.wasm\"\nuses = { "
+        .to_owned();
+    let uses: Vec<_> = (0..16).map(|part| format!("\"a:b/c{part}\" = \"p{part}\"")).collect();
+    manifest += &format!("{} }}\n", uses.join(", "));
+    for part in 0..16 {
+        manifest += &format!("[component.p{part}]\nsource = \"p.wasm\"\n");
+    }
+    let finished = up(&manifest, &[]);
+    assert_eq!(finished.code, Some(2));
+    let expected = "error: `big` is made of 17 components, and 16 can be joined";
+    assert!(finished.stderr.contains(expected), "{}", finished.stderr);
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use dhow_manifest::{Name, Origin, Scheme};
-use http::{Extensions, HeaderValue, Request, Response, Uri, header::HOST};
+use http::{Extensions, Request, Response, Uri};
 use http_body_util::BodyExt as _;
 use hyper::rt::ReadBufCursor;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -265,11 +265,13 @@ pub(crate) struct Hooks {
     depths: Depths,
 }
 
-/// What `http://NAME.internal` is about, with no port: a call by name.
-fn internal(uri: &Uri) -> Option<&str> {
-    let is_plain = uri.scheme_str() == Some("http") && uri.port().is_none();
-    let name = uri.host()?.strip_suffix(".internal")?;
-    (is_plain && !name.contains('.')).then_some(name)
+/// What `http://NAME.internal` is about, with no port and no credentials: a call by name.
+fn internal(uri: &Uri) -> Option<String> {
+    let host = uri.host()?.to_ascii_lowercase();
+    let is_plain =
+        uri.scheme_str() == Some("http") && uri.authority()?.as_str().len() == host.len();
+    let name = host.strip_suffix(".internal")?;
+    (is_plain && !name.contains('.')).then(|| name.to_owned())
 }
 
 impl Hooks {
@@ -282,10 +284,10 @@ impl Hooks {
     fn called(&self, uri: &Uri) -> Option<Name> {
         let name = internal(uri)?;
         let Granted(granted) = &self.granted;
-        granted.calls.iter().find(|called| called.as_str() == name).cloned()
+        granted.calls.iter().find(|called| called.as_str() == name.as_str()).cloned()
     }
 
-    fn call(&self, name: &Name, mut request: Request<WasiBody>) -> Calling {
+    fn call(&self, name: &Name, request: Request<WasiBody>) -> Calling {
         let Granted(granted) = &self.granted;
         let Some(depth) = self.depths.of_call() else {
             tracing::warn!(
@@ -294,9 +296,6 @@ impl Hooks {
             );
             return Box::pin(async { Err(Error::LoopDetected) });
         };
-        if let Ok(host) = HeaderValue::from_str(&format!("{name}.internal")) {
-            request.headers_mut().insert(HOST, host);
-        }
         granted.neighbourhood.call(name, depth, request)
     }
 
@@ -311,7 +310,9 @@ impl Hooks {
             return Ok(());
         }
         let component = granted.audit.component();
-        let origin = match port == scheme.default_port() {
+        // Without its port it would be a call by name.
+        let is_internal = host.ends_with(".internal") && uri.port().is_some();
+        let origin = match port == scheme.default_port() && !is_internal {
             true => format!("{}://{host}", scheme.as_str()),
             false => format!("{}://{host}:{port}", scheme.as_str()),
         };

@@ -160,6 +160,13 @@ const SHARED: [&str; 11] = [
     "dhow:blobstore/types",
 ];
 
+/// What is served, and what of it is shared: code that was joined by other rules is not used.
+pub fn sharing() -> String {
+    let served = served()
+        .map(|(package, interface)| format!("{}/{interface}@{}\n", package.name, package.version));
+    served.collect::<String>() + &SHARED.join("\n")
+}
+
 /// Whether each component has `import` to itself, with its own grants, when it is joined with
 /// others: all that opens, connects, reads or writes.
 pub fn is_own(import: &str) -> bool {
@@ -171,7 +178,8 @@ fn is_compatible(served: &Version, wanted: &Version) -> bool {
         0 => (0, version.minor),
         major => (major, 0),
     };
-    served == wanted || (wanted.pre.is_empty() && track(served) == track(wanted))
+    let are_released = served.pre.is_empty() && wanted.pre.is_empty();
+    served == wanted || (are_released && track(served) == track(wanted))
 }
 
 /// The served interface that is nearest to `import`: another version of the same, or the most

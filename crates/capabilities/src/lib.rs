@@ -56,7 +56,7 @@ pub use egress::BeyondEgress;
 pub use environment::MissingVariable;
 pub use fault::GrantFault;
 pub use files::UnknownFolder;
-pub use interfaces::{is_own, is_served, nearest_served};
+pub use interfaces::{is_own, is_served, nearest_served, sharing};
 pub use linking::OwnImport;
 pub use neighbours::{Calling, Depth, Neighbourhood, Neighbours};
 pub use parts::{Parts, State};

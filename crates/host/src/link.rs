@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, iter,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -11,7 +11,10 @@ use std::{
 use dhow_capabilities::{GrantFault, Granted, Neighbourhood, Parts, UnlikeAuthorities, is_own};
 use dhow_compose::WiringFault;
 use dhow_engine::{Code, CompileError, LinkError, Maker, Reuse};
-use dhow_manifest::{AboveCeiling, App, Component, Entry, Instances, Limits, Name};
+use dhow_manifest::{
+    AboveCeiling, App, Ceilings, Component, Entry, HANDLER, Instances, Limits, MemorySize, Name,
+    Part,
+};
 use dhow_package::{Artifact, Digest};
 use thiserror::Error;
 
@@ -79,6 +82,11 @@ impl Host {
         }
         let (mut entries, mut code) = (Vec::new(), 0);
         for entry in app.entries() {
+            let unfit = self.check_entry(&app, &entry, &surfaces);
+            if !unfit.is_empty() {
+                faults.extend(unfit);
+                continue;
+            }
             match self.link_entry(&app, &entry, artifacts, &checked) {
                 Ok((linked, size)) => {
                     entries.push(linked);
@@ -127,6 +135,34 @@ impl Host {
         }
     }
 
+    /// What is wrong with `entry` that is wrong with none of its parts by itself.
+    fn check_entry(&self, app: &App, entry: &Entry, surfaces: &Surfaces) -> Vec<LinkFault> {
+        let mut faults = Vec::new();
+        let parts = app.parts(entry);
+        for part in &parts {
+            let is_wired = || part.wires.iter().any(|wire| wire.interface.is_for(HANDLER));
+            if surfaces.hands_on(part.name) && !is_wired() {
+                let (component, entry) = (part.name.clone(), entry.clone());
+                faults.push(LinkFault::NothingBehind { component, entry });
+            }
+        }
+        if let [_, _, ..] = &parts[..] {
+            // What an instance may have is what all of its parts may have.
+            let memory = parts.iter().map(|part| part.component.limits.memory.bytes());
+            let memory = MemorySize::from_bytes(memory.fold(0, u64::saturating_add));
+            let ceilings =
+                Ceilings { memory: self.settings.ceilings.memory, ..Ceilings::default() };
+            let above = ceilings.exceeded(&Limits { memory, ..Limits::default() }, iter::empty());
+            let fault = |fault| LinkFault::JoinedLimit { entry: entry.clone(), fault };
+            faults.extend(above.into_iter().map(fault));
+        }
+        let shares = reuse(&parts).is_some_and(|reuse| reuse.calls.get() > 1);
+        if shares && app.calls_itself(entry) {
+            faults.push(LinkFault::SharedCircle { entry: entry.clone() });
+        }
+        faults
+    }
+
     fn link_entry(
         &self,
         app: &App,
@@ -143,13 +179,7 @@ impl Host {
             .join(&bytes, &is_own)
             .map_err(|faults| faults.into_iter().map(LinkFault::Wiring).collect::<Vec<_>>())?;
         let component = app.components().get(&entry.component).ok_or_else(Vec::new)?;
-        let reuse = match component.instances {
-            Instances::Fresh => None,
-            Instances::Reused(reuse) => {
-                let dhow_manifest::Reuse { requests, idle, calls } = reuse;
-                Some(Reuse { requests, idle, calls })
-            }
-        };
+        let reuse = reuse(&parts);
         // What is built here is the user's own, and what is not may be anybody's.
         let is_built = parts.iter().all(|part| part.component.build.is_some());
         let maker = if is_built { Maker::User } else { Maker::Anybody };
@@ -197,6 +227,24 @@ impl Host {
     }
 }
 
+/// How an instance of `parts` is used again: as far as all of them allow.
+fn reuse(parts: &[Part<'_>]) -> Option<Reuse> {
+    let mut least: Option<Reuse> = None;
+    for part in parts {
+        let Instances::Reused(reuse) = part.component.instances else { return None };
+        let dhow_manifest::Reuse { requests, idle, calls } = reuse;
+        least = Some(match least {
+            None => Reuse { requests, idle, calls },
+            Some(least) => Reuse {
+                requests: least.requests.min(requests),
+                idle: least.idle.min(idle),
+                calls: least.calls.min(calls),
+            },
+        });
+    }
+    least
+}
+
 /// What a person notices; from the code cache it takes less.
 const NOTICEABLE: Duration = Duration::from_millis(100);
 
@@ -225,6 +273,21 @@ pub enum LinkFault {
     Damaged { component: Name, path: PathBuf, error: CompileError },
     #[error("component `{component}` imports `{import}`, which nobody serves")]
     Unserved { component: Name, import: String, nearest: Option<String>, exporters: Vec<Name> },
+    #[error(
+        "component `{component}` imports `{interface}` as `{label}`, and labels are not served"
+    )]
+    Labelled { component: Name, label: String, interface: String },
+    #[error(
+        "component `{component}` hands requests on, and in `{entry}` there is nobody behind it"
+    )]
+    NothingBehind { component: Name, entry: Entry },
+    #[error("the components of `{entry}` together: {fault}")]
+    JoinedLimit { entry: Entry, fault: AboveCeiling },
+    #[error(
+        "instances of `{entry}` answer several requests at a time, and call themselves by name: how \
+         deep can't be known"
+    )]
+    SharedCircle { entry: Entry },
     #[error(transparent)]
     Wiring(WiringFault),
     #[error(transparent)]
@@ -255,6 +318,14 @@ impl LinkFault {
                     exporters.iter().map(|by| format!("uses = {{ \"{name}\" = \"{by}\" }}"));
                 Some(format!("write: {}", lines.collect::<Vec<_>>().join("\nor: ")))
             }
+            Self::NothingBehind { component, .. } => Some(format!(
+                "it is middleware: name it before another component, middleware = [\"{component}\"]"
+            )),
+            Self::JoinedLimit { fault, .. } => Some(fault.help()),
+            Self::Labelled { interface, .. } => {
+                Some(format!("import `{interface}` by its own name"))
+            }
+            Self::SharedCircle { .. } => Some("write: instances = { calls = 1 }".to_owned()),
             Self::Wiring(fault) => fault.help(),
             Self::Authorities(_) => Some(
                 "give both the same, or have one called by name: \
@@ -266,8 +337,8 @@ impl LinkFault {
             }
             Self::Unserved { nearest: None, .. } => Some(
                 "Dhow serves wasi:cli, clocks, filesystem, http, io, random and sockets, \
-                 in versions 0.2 and 0.3; wasi:blobstore, config, keyvalue \
-                 and logging; and dhow:blobstore and sql"
+                 in versions 0.2 and 0.3; wasi:blobstore, config, keyvalue, logging, sql \
+                 and tls; dhow:blobstore, keyvalue and sql; and Spin's"
                     .to_owned(),
             ),
             Self::CodeBudget { code, .. } => {

@@ -57,6 +57,15 @@ impl Surfaces {
             if is_wired(&import.name) || is_wired(interface) {
                 continue;
             }
+            // wasmtime's linker knows interfaces by their names only.
+            if let Some(label) = import.label() {
+                faults.push(LinkFault::Labelled {
+                    component: name.clone(),
+                    label: label.to_owned(),
+                    interface: interface.to_owned(),
+                });
+                continue;
+            }
             if !is_served(interface) && is_types_only(artifact.bytes(), &import.name) {
                 continue;
             }
@@ -71,6 +80,14 @@ impl Surfaces {
         });
         faults.extend(found);
         Some(imports)
+    }
+
+    /// Whether the component `name` imports who answers after it.
+    pub(crate) fn hands_on(&self, name: &Name) -> bool {
+        let is_handler = |import: &str| import.split('@').next() == Some(HANDLER);
+        self.0.get(name).is_some_and(|surface| {
+            surface.imports.iter().any(|import| is_handler(import.interface()))
+        })
     }
 
     /// Who else exports `import`, in whatever version.

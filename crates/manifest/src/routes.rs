@@ -87,7 +87,16 @@ fn check_wiring(
         routes.iter().map(|(route, span)| (&route.entry, span.clone())).collect();
     let spans = components.iter().map(|(name, found)| (name, found.span.clone())).collect();
     wiring::check_cycles(&uses, &entries, &spans, faults);
-    for (entry, span) in &entries {
+    let called: Vec<(Entry, Range<usize>)> = components
+        .values()
+        .flat_map(|found| &found.calls)
+        .filter_map(|Reference { name, span }| {
+            let (name, _) = components.get_key_value(name.as_str())?;
+            Some((Entry::plain(name.clone()), span.clone()))
+        })
+        .collect();
+    let called = called.iter().map(|(entry, span)| (entry, span.clone()));
+    for (entry, span) in entries.into_iter().chain(called) {
         let mut parts: Vec<&Name> = entry.chain().collect();
         let mut index = 0;
         while let Some(name) = parts.get(index).copied() {

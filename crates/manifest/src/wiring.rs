@@ -8,6 +8,7 @@ use std::{
     str::FromStr,
 };
 
+use semver::Version;
 use thiserror::Error;
 
 use crate::{
@@ -33,10 +34,27 @@ impl InterfaceName {
         &self.0
     }
 
-    /// Whether `import`, a component's import by its whole name, is meant.
+    /// Whether `import`, a component's import by its whole name, is meant: with no version any, else one
+    /// that is compatible.
     pub fn is_for(&self, import: &str) -> bool {
-        let unversioned = import.split_once('@').map_or(import, |(name, _)| name);
-        import == self.0 || unversioned == self.0
+        let split = |name: &str| match name.split_once('@') {
+            Some((name, version)) => (name.to_owned(), Some(version.to_owned())),
+            None => (name.to_owned(), None),
+        };
+        let ((name, version), (imported, other)) = (split(&self.0), split(import));
+        let track = |version: &Option<String>| {
+            let version = Version::parse(version.as_deref()?).ok()?;
+            match version {
+                Version { pre, .. } if !pre.is_empty() => None,
+                Version { major: 0, minor: 0, .. } => None,
+                Version { major: 0, minor, .. } => Some((0, minor)),
+                Version { major, .. } => Some((major, 0)),
+            }
+        };
+        let is_compatible = version.is_none()
+            || version == other
+            || matches!((track(&version), track(&other)), (Some(one), Some(two)) if one == two);
+        name == imported && is_compatible
     }
 }
 
@@ -135,6 +153,32 @@ impl App {
         let routes = self.routes().iter().map(|route| route.entry.clone());
         let called = self.components().values().flat_map(|component| &component.grants.calls);
         routes.chain(called.cloned().map(Entry::plain)).collect()
+    }
+
+    /// Whether calls by name lead from `entry` back to a component of it.
+    pub fn calls_itself(&self, entry: &Entry) -> bool {
+        let parts = |entry: &Entry| -> BTreeSet<&Name> {
+            self.parts(entry).into_iter().map(|part| part.name).collect()
+        };
+        let calls = |name: &Name| {
+            let component = self.components().get(name);
+            component.map(|component| &component.grants.calls[..]).unwrap_or_default()
+        };
+        let own = parts(entry);
+        let mut called: Vec<&Name> = own.iter().flat_map(|name| calls(name)).collect();
+        let mut index = 0;
+        while let Some(name) = called.get(index).copied() {
+            let reached = parts(&Entry::plain(name.clone()));
+            if reached.iter().any(|name| own.contains(name)) {
+                return true;
+            }
+            let next: Vec<_> = reached.into_iter().flat_map(calls).collect();
+            called.extend(
+                next.into_iter().filter(|name| !called.contains(name)).collect::<BTreeSet<_>>(),
+            );
+            index += 1;
+        }
+        false
     }
 
     /// The components of which `entry` is made: the first of its middleware, or its component; then
@@ -297,6 +341,10 @@ mod tests {
         }
         let name: InterfaceName = "a:b/c".parse().unwrap();
         assert!(name.is_for("a:b/c@1.0.0") && name.is_for("a:b/c") && !name.is_for("a:b/cd"));
+        let name: InterfaceName = "a:b/c@1.0.0".parse().unwrap();
+        assert!(name.is_for("a:b/c@1.0.0") && name.is_for("a:b/c@1.2.0"));
+        assert!(!name.is_for("a:b/c@2.0.0") && !name.is_for("a:b/c@1.0.0-rc.1"));
+        assert!(!name.is_for("a:b/c"));
     }
 
     #[test]
