@@ -43,6 +43,7 @@ async fn components_call_each_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_go_from_one_component_to_the_other() {
     let up = Up::app(CALLS);
+    up.forget_peak_memory();
     for (path, expected) in [
         ("/count/0", "0"),
         ("/count/100000000", "100000000"),
@@ -136,6 +137,7 @@ async fn bodies_stream_through_middleware() {
     const PIECE: usize = 256 << 10;
     const MEBIBYTES: usize = 256;
     let up = Up::app(ECHO);
+    up.forget_peak_memory();
     for mut connection in Connection::both(up.address).await {
         let (sender, body) = by_hand();
         let request = connection.request("POST", "/next/next/", body);
@@ -175,8 +177,8 @@ async fn middleware_stands_where_its_route_says() {
     // It may answer by itself.
     assert_eq!(get(up.address, "/log/here").await.text, "Ok(())");
     assert_eq!(get(up.address, "/next/log/here").await.text, "Ok(())");
-    let log = up.log();
-    assert!(log.contains("auth | here") && log.contains("twice | here"), "{log}");
+    up.wait_for_log("auth | here");
+    up.wait_for_log("twice | here");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -228,7 +228,7 @@ impl CodeCache {
         hasher
     }
 
-    #[expect(unsafe_code, clippy::disallowed_methods, reason = "the one place that loads code")]
+    #[expect(unsafe_code, reason = "the one place that loads code")]
     fn map<C: Compiled>(&self, file: &File) -> wasmtime::Result<C> {
         // The very file that is open: another may have its name by now.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
@@ -240,7 +240,7 @@ impl CodeCache {
 }
 
 /// What a compiler of our own has handed over as compiled for `engine`.
-#[expect(unsafe_code, clippy::disallowed_methods, reason = "the one file that loads code")]
+#[expect(unsafe_code, reason = "the one file that loads code")]
 pub(crate) fn adopt<C: Compiled>(
     engine: &Engine,
     compiled: &crate::compile::Compiled,
@@ -252,6 +252,9 @@ pub(crate) fn adopt<C: Compiled>(
 /// What wasmtime compiles: a component, or a core module of one.
 #[expect(unsafe_code, reason = "the one file that loads code")]
 pub(crate) trait Compiled: Sized {
+    /// Compiles it here.
+    fn compile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Self>;
+
     /// Its code, as a file holds it.
     fn serialize(&self) -> wasmtime::Result<Vec<u8>>;
 
@@ -269,6 +272,10 @@ macro_rules! compiled {
     ($code:ty) => {
         #[expect(unsafe_code, clippy::disallowed_methods, reason = "the one file that loads code")]
         impl Compiled for $code {
+            fn compile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Self> {
+                <$code>::new(engine, wasm)
+            }
+
             fn serialize(&self) -> wasmtime::Result<Vec<u8>> {
                 <$code>::serialize(self)
             }
@@ -387,7 +394,7 @@ mod tests {
 
         let (_other_folder, other, _) = stored();
         fs::copy(&file, other.path(&DIGEST)).unwrap();
-        assert!(other.load(&DIGEST).is_none());
+        assert!(other.load::<Component>(&DIGEST).is_none());
     }
 
     #[test]

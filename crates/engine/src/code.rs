@@ -57,29 +57,27 @@ impl Engine {
             let cached = self.cache.as_ref().and_then(|cache| cache.load(&module.digest));
             let code = match cached {
                 Some(code) => code,
-                None => self.compile(&module.wasm, &module.digest, maker, Module::new)?,
+                None => self.compile(&module.wasm, &module.digest, maker)?,
             };
             modules.push((modules::name_of(&module.digest), code));
         }
-        let component =
-            self.compile(rest, digest, maker, |engine, wasm| Component::new(engine, wasm))?;
+        let component = self.compile(rest, digest, maker)?;
         Ok(self.code(component, modules))
     }
 
-    /// Compiles `wasm`, here by `compile` or in a child, and keeps it.
+    /// Compiles `wasm`, here or in a child, and keeps it.
     fn compile<C: cache::Compiled>(
         &self,
         wasm: &[u8],
         digest: &[u8; 32],
         maker: Maker,
-        compile: impl FnOnce(&wasmtime::Engine, &[u8]) -> wasmtime::Result<C>,
     ) -> Result<C, CompileError> {
         let code = match (&self.compiler, maker) {
             (Some(compiler), Maker::Anybody) => {
                 let compiled = compiler.compile(wasm).map_err(CompileError::from)?;
                 cache::adopt(&self.wasmtime, &compiled)
             }
-            _ => compile(&self.wasmtime, wasm),
+            _ => C::compile(&self.wasmtime, wasm),
         };
         let code = code.map_err(|error| invalid(&error))?;
         Ok(match &self.cache {

@@ -331,12 +331,17 @@ mod tests {
     #[test]
     fn what_is_taken_apart_does_the_same() {
         let own = adder();
+        let inner = own.strip_prefix("(component").unwrap().strip_suffix(')').unwrap();
         let nested = format!(
-            "(component (component $a {0}) (component $b (component $c {0}) \
-             (instance $c (instantiate $c)) (export \"add\" (func $c \"add\"))) \
-             (instance $a (instantiate $a)) (instance $b (instantiate $b)) \
-             (export \"add\" (func $b \"add\")))",
-            own.trim_start_matches("(component").trim_end_matches(')').to_owned() + ")"
+            "(component
+                (component $a {inner})
+                (component $b
+                    (component $c {inner})
+                    (instance $c (instantiate $c))
+                    (export \"add\" (func $c \"add\")))
+                (instance $a (instantiate $a))
+                (instance $b (instantiate $b))
+                (export \"add\" (func $b \"add\")))"
         );
         for text in [own, nested] {
             let wasm = wat::parse_str(&text).unwrap();

@@ -312,11 +312,8 @@ impl LinkFault {
     /// What to do about it.
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::Unserved { import, exporters, .. } if !exporters.is_empty() => {
-                let name = import.split_once('@').map_or(import.as_str(), |(name, _)| name);
-                let lines =
-                    exporters.iter().map(|by| format!("uses = {{ \"{name}\" = \"{by}\" }}"));
-                Some(format!("write: {}", lines.collect::<Vec<_>>().join("\nor: ")))
+            Self::Unserved { import, nearest, exporters, .. } => {
+                Some(who_serves(import, nearest.as_deref(), exporters))
             }
             Self::NothingBehind { component, .. } => Some(format!(
                 "it is middleware: name it before another component, middleware = [\"{component}\"]"
@@ -330,15 +327,6 @@ impl LinkFault {
             Self::Authorities(_) => Some(
                 "give both the same, or have one called by name: \
                  grants.http = [\"http://NAME.internal\"]"
-                    .to_owned(),
-            ),
-            Self::Unserved { nearest: Some(nearest), .. } => {
-                Some(format!("the nearest that is served: {nearest}"))
-            }
-            Self::Unserved { nearest: None, .. } => Some(
-                "Dhow serves wasi:cli, clocks, filesystem, http, io, random and sockets, \
-                 in versions 0.2 and 0.3; wasi:blobstore, config, keyvalue, logging, sql \
-                 and tls; dhow:blobstore, keyvalue and sql; and Spin's"
                     .to_owned(),
             ),
             Self::CodeBudget { code, .. } => {
@@ -371,6 +359,22 @@ impl LinkFault {
             Self::Damaged { .. } => Some("build it again".to_owned()),
             Self::NoArtifact { .. } | Self::Mismatch { .. } | Self::Route(_) => None,
         }
+    }
+}
+
+/// Who could serve `import`: one of the app's own components, or the host by another name.
+fn who_serves(import: &str, nearest: Option<&str>, exporters: &[Name]) -> String {
+    if !exporters.is_empty() {
+        let name = import.split_once('@').map_or(import, |(name, _)| name);
+        let lines = exporters.iter().map(|by| format!("uses = {{ \"{name}\" = \"{by}\" }}"));
+        return format!("write: {}", lines.collect::<Vec<_>>().join("\nor: "));
+    }
+    match nearest {
+        Some(nearest) => format!("the nearest that is served: {nearest}"),
+        None => "Dhow serves wasi:cli, clocks, filesystem, http, io, random and sockets, \
+                 in versions 0.2 and 0.3; wasi:blobstore, config, keyvalue, logging, sql \
+                 and tls; dhow:blobstore, keyvalue and sql; and Spin's"
+            .to_owned(),
     }
 }
 
