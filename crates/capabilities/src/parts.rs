@@ -56,6 +56,7 @@ impl<T> Parts<T> {
         Parts { first: of_first(&self.first), others: self.others.iter().map(map).collect() }
     }
 
+    /// The one of the part `index`. There is always one: views are linked for parts that there are.
     fn get_mut(&mut self, index: usize) -> &mut T {
         match index.checked_sub(1).and_then(|index| self.others.get_mut(index)) {
             Some(other) => other,

@@ -31,8 +31,8 @@ pub enum Maker {
 }
 
 impl Engine {
-    /// The code of the component `wasm`, whose SHA-256 is `digest`: from the cache, or compiled
-    /// and put there.
+    /// The code of the component `wasm`, which is known by `digest`: from the cache, or compiled and put
+    /// there. No other component has the same.
     ///
     /// # Errors
     /// When the component is not valid, or takes more to compile than it may.
@@ -86,7 +86,7 @@ impl Engine {
         })
     }
 
-    /// The code of the component whose SHA-256 is `digest`, where the cache has all of it.
+    /// The code of the component that is known by `digest`, where the cache has all of it.
     pub fn cached(&self, digest: &[u8; 32]) -> Option<Code> {
         let cache = self.cache.as_ref()?;
         let component: Component = cache.load(digest)?;
@@ -99,7 +99,7 @@ impl Engine {
         Some(self.code(component, modules))
     }
 
-    /// Whether the cache has code for the component whose SHA-256 is `digest`.
+    /// Whether the cache has code for the component that is known by `digest`.
     pub fn has_cached(&self, digest: &[u8; 32]) -> bool {
         self.cache.as_ref().is_some_and(|cache| cache.has(digest))
     }

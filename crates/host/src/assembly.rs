@@ -30,7 +30,8 @@ pub(crate) struct Joined<'a> {
     pub(crate) own: Vec<OwnImport>,
 }
 
-/// Whoever changes how components are joined changes this: their code is kept by it.
+/// Whoever changes how components are joined changes this: their code is kept by it, and by what parts
+/// share.
 const JOINED: &str = "dhow joined components, version 1\n";
 
 impl Assembly {
