@@ -85,3 +85,18 @@ async fn who_is_called_has_its_own_limits_and_fails_by_itself() {
     assert_eq!(answer, "Err(\"ErrorCode::ConnectionLimitReached\")");
     assert!(slow.await.unwrap().text.starts_with("Ok((200"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_that_have_all_places_do_not_wait_for_each_other() {
+    let manifest = app("grants.http = [\"http://cart.internal\"]", "");
+    let up = Up::app_with(&manifest, |dhow| {
+        dhow.args(["--instances", "2"]);
+    });
+    let callers = (0..8).map(|_| async {
+        for _ in 0..10 {
+            let answer = get(up.address, "/http/cart.internal/env/X").await;
+            assert_eq!((answer.status.as_u16(), &answer.text[..9]), (200, "Ok((200, "));
+        }
+    });
+    futures_util::future::join_all(callers).await;
+}

@@ -122,7 +122,9 @@ impl Core {
         let LinkedEntry { code, granted, limits, .. } = &entry.linked;
         let permits = permits(&entry).await?;
         let depth: Option<Depth> = request.extensions().get().cloned();
-        let place = self.admission.enter(&entry.tenant, depth.is_some()).await?;
+        let callers = depth.as_ref().and_then(|_| self.callers());
+        let tenant = callers.unwrap_or(&entry.tenant);
+        let place = self.admission.enter(tenant, depth.is_some()).await?;
         let handler = self.loader.entry(code).await?;
         let guard = Guard {
             _place: place,

@@ -20,7 +20,10 @@ pub use dispatch::{Failure, Guard, Invocation, RequestId, ResponseBody};
 pub use link::{LinkFault, LinkFaults, LinkedApp, LinkedEntry};
 pub use live::{LiveApp, LiveEntry};
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use arc_swap::ArcSwapOption;
 use dhow_capabilities::Capabilities;
@@ -62,6 +65,29 @@ pub(crate) struct Core {
     pub(crate) capabilities: Capabilities,
     pub(crate) admission: Arc<Admission>,
     pub(crate) invocations: TaskTracker,
+    /// Whose are the places that are kept for calls by name, once there is an app that makes any.
+    callers: OnceLock<Option<Arc<Tenant>>>,
+}
+
+/// The part of all places that is kept for calls by name: who calls has a place and keeps it until the
+/// answer, so that where callers had all of them they would wait for each other.
+const KEPT_FOR_CALLS: usize = 8;
+/// As many as there are depths for each of a few dozen callers.
+const MOST_KEPT_FOR_CALLS: usize = 1_000;
+
+impl Core {
+    /// Keeps places for calls by name, where there is more than one.
+    pub(crate) fn keep_places_for_calls(&self) {
+        let places = self.loader.engine.places();
+        let kept = (places / KEPT_FOR_CALLS).clamp(1, MOST_KEPT_FOR_CALLS);
+        self.callers
+            .get_or_init(|| (places > 1).then(|| self.admission.tenant(kept).ok()).flatten());
+    }
+
+    /// Who has those places.
+    pub(crate) fn callers(&self) -> Option<&Arc<Tenant>> {
+        self.callers.get()?.as_ref()
+    }
 }
 
 impl Host {
@@ -81,6 +107,7 @@ impl Host {
             capabilities,
             admission,
             invocations: TaskTracker::new(),
+            callers: OnceLock::new(),
         };
         Self { settings, core: Arc::new(core), tenant, live: ArcSwapOption::empty() }
     }

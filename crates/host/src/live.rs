@@ -60,6 +60,9 @@ impl LiveApp {
             })
             .collect();
         let live = Arc::new(Self { name: app.name().clone(), entries, router, core: core.clone() });
+        if app.components().values().any(|component| !component.grants.calls.is_empty()) {
+            core.keep_places_for_calls();
+        }
         let neighbours: Weak<Self> = Arc::downgrade(&live);
         neighbourhood.settle(neighbours);
         live
