@@ -30,9 +30,7 @@ pub(crate) fn inspect(path: &Path, format: InspectFormat) -> Result<ExitCode, Cl
         }
         InspectFormat::Json => {
             let report = Report { schema: "dhow.grants/1", may };
-            let json = serde_json::to_string_pretty(&report)
-                .map_err(|error| CliError::failure(error.to_string()))?;
-            output::data(json);
+            output::json(&report)?;
         }
     }
     Ok(ExitCode::SUCCESS)

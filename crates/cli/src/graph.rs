@@ -15,9 +15,7 @@ pub(crate) fn inspect(path: &Path, format: InspectFormat) -> Result<ExitCode, Cl
         InspectFormat::Text => output::data(graph.text().trim_end()),
         InspectFormat::Mermaid => output::data(graph.mermaid().trim_end()),
         InspectFormat::Json => {
-            let json = serde_json::to_string_pretty(&graph)
-                .map_err(|error| CliError::failure(error.to_string()))?;
-            output::data(json);
+            output::json(&graph)?;
         }
     }
     Ok(ExitCode::SUCCESS)

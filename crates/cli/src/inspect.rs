@@ -33,9 +33,7 @@ pub(crate) fn inspect(args: InspectArgs) -> Result<ExitCode, CliError> {
     match args.output {
         InspectFormat::Text | InspectFormat::Mermaid => output::data(report.text().trim_end()),
         InspectFormat::Json => {
-            let json = serde_json::to_string_pretty(&report)
-                .map_err(|error| CliError::failure(error.to_string()))?;
-            output::data(json);
+            output::json(&report)?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -17,6 +17,7 @@ use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use dhow_capabilities::{GuestOutput, LogLevel, Stream};
 use dhow_manifest::{Fault, Faults, Name};
+use serde::Serialize;
 use tracing::{
     Level,
     field::{Field, Visit},
@@ -42,6 +43,14 @@ const GUEST_ERROR: Style = AnsiColor::Yellow.on_default();
 /// Data, on standard output. A reader that has gone away is no error.
 pub(crate) fn data(text: impl Display) {
     let _ = writeln!(anstream::stdout(), "{text}");
+}
+
+/// The same as JSON.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), CliError> {
+    let json = serde_json::to_string_pretty(value)
+        .map_err(|error| CliError::failure(error.to_string()))?;
+    data(json);
+    Ok(())
 }
 
 /// Progress, on standard error.
