@@ -1,6 +1,7 @@
 //! The interfaces that Dhow serves, by name: what messages are made of. Whether an import really
 //! resolves, down to its functions' types, is up to the linker.
 
+use dhow_manifest::are_compatible;
 use semver::Version;
 
 /// A package, the version of it that is linked, and which of its interfaces.
@@ -125,7 +126,7 @@ pub fn is_served(import: &str) -> bool {
             package.name == import.package
                 && interface == import.interface
                 && Version::parse(package.version)
-                    .is_ok_and(|version| is_compatible(&version, &import.version))
+                    .is_ok_and(|version| are_compatible(&version, &import.version))
         })
     })
 }
@@ -136,7 +137,7 @@ pub(crate) fn is_served_by(served: &str, import: &str) -> bool {
         (Some(served), Some(import)) => {
             served.package == import.package
                 && served.interface == import.interface
-                && is_compatible(&served.version, &import.version)
+                && are_compatible(&served.version, &import.version)
         }
         _ => false,
     }
@@ -171,15 +172,6 @@ pub fn sharing() -> String {
 /// others: all that opens, connects, reads or writes.
 pub fn is_own(import: &str) -> bool {
     is_served(import) && !SHARED.iter().any(|shared| import.starts_with(shared))
-}
-
-fn is_compatible(served: &Version, wanted: &Version) -> bool {
-    let track = |version: &Version| match version.major {
-        0 => (0, version.minor),
-        major => (major, 0),
-    };
-    let are_released = served.pre.is_empty() && wanted.pre.is_empty();
-    served == wanted || (are_released && track(served) == track(wanted))
 }
 
 /// The served interface that is nearest to `import`: another version of the same, or the most

@@ -32,4 +32,6 @@ pub use operator::{
     S3Bucket, Secret, SqlBackend,
 };
 pub use route::{PathPattern, PathPatternError, Route, Segment};
-pub use wiring::{Entry, HANDLER, InterfaceName, MAX_PARTS, NoInterface, Part, Wire};
+pub use wiring::{
+    Entry, HANDLER, InterfaceName, MAX_PARTS, NoInterface, Part, Wire, are_compatible,
+};

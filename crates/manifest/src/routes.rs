@@ -6,7 +6,7 @@ use crate::{
     Entry, Fault, MAX_PARTS, Name, PathPattern, Route,
     app::{COMPONENT_EXAMPLE, FoundComponent},
     raw::{self, Table, Value},
-    wiring::{self, Reference},
+    wiring::{self, Reference, reached},
 };
 
 type Components = BTreeMap<Name, FoundComponent>;
@@ -97,16 +97,7 @@ fn check_wiring(
         .collect();
     let called = called.iter().map(|(entry, span)| (entry, span.clone()));
     for (entry, span) in entries.into_iter().chain(called) {
-        let mut parts: Vec<&Name> = entry.chain().collect();
-        let mut index = 0;
-        while let Some(name) = parts.get(index).copied() {
-            for used in uses.get(name).into_iter().flatten() {
-                if !parts.contains(used) {
-                    parts.push(used);
-                }
-            }
-            index += 1;
-        }
+        let parts = reached(entry.chain(), |name| uses.get(name).into_iter().flatten().copied());
         if parts.len() > MAX_PARTS {
             let count = parts.len();
             faults.push(
@@ -270,18 +261,13 @@ fn check_every_component_is_reached(
         let middleware = middleware.and_then(|value| value.get_ref().as_array());
         component.chain(middleware.into_iter().flatten())
     });
-    let mut named: Vec<&str> = in_routes.filter_map(|value| value.get_ref().as_str()).collect();
-    let mut index = 0;
-    while let Some(name) = named.get(index).copied() {
-        let found = components.get(name).into_iter();
-        let led_to = found.flat_map(|found| {
+    let in_routes = in_routes.filter_map(|value| value.get_ref().as_str());
+    let named = reached(in_routes, |name| {
+        components.get(name).into_iter().flat_map(|found| {
             let used = found.uses.iter().map(|(_, reference)| reference);
             used.chain(&found.calls).map(|reference| reference.name.as_str())
-        });
-        let new: Vec<&str> = led_to.filter(|name| !named.contains(name)).collect();
-        named.extend(new);
-        index += 1;
-    }
+        })
+    });
     for (name, found) in components {
         if !named.contains(&name.as_str()) {
             let route = format!("[[http]]\npath = \"/{name}/...\"\ncomponent = \"{name}\"");

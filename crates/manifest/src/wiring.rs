@@ -42,20 +42,27 @@ impl InterfaceName {
             None => (name.to_owned(), None),
         };
         let ((name, version), (imported, other)) = (split(&self.0), split(import));
-        let track = |version: &Option<String>| {
-            let version = Version::parse(version.as_deref()?).ok()?;
-            match version {
-                Version { pre, .. } if !pre.is_empty() => None,
-                Version { major: 0, minor: 0, .. } => None,
-                Version { major: 0, minor, .. } => Some((0, minor)),
-                Version { major, .. } => Some((major, 0)),
-            }
-        };
+        let parsed = |version: &Option<String>| Version::parse(version.as_deref()?).ok();
         let is_compatible = version.is_none()
             || version == other
-            || matches!((track(&version), track(&other)), (Some(one), Some(two)) if one == two);
+            || matches!(
+                (parsed(&version), parsed(&other)),
+                (Some(one), Some(other)) if are_compatible(&one, &other)
+            );
         name == imported && is_compatible
     }
+}
+
+/// Whether an interface of one version can stand for that of the other: the rule by which wasmtime's linker
+/// resolves imports (same major version, or same minor version below 1.0; a pre-release stands alone).
+pub fn are_compatible(one: &Version, other: &Version) -> bool {
+    let track = |version: &Version| match version {
+        Version { pre, .. } if !pre.is_empty() => None,
+        Version { major: 0, minor: 0, .. } => None,
+        Version { major: 0, minor, .. } => Some((0, *minor)),
+        Version { major, .. } => Some((*major, 0)),
+    };
+    one == other || (track(one).is_some() && track(one) == track(other))
 }
 
 impl fmt::Display for InterfaceName {
@@ -157,59 +164,64 @@ impl App {
 
     /// Whether calls by name lead from `entry` back to a component of it.
     pub fn calls_itself(&self, entry: &Entry) -> bool {
-        let parts = |entry: &Entry| -> BTreeSet<&Name> {
+        let parts = |entry: &Entry| -> Vec<&Name> {
             self.parts(entry).into_iter().map(|part| part.name).collect()
         };
+        let parts_of = |name: &Name| parts(&Entry::plain(name.clone()));
         let calls = |name: &Name| {
             let component = self.components().get(name);
             component.map(|component| &component.grants.calls[..]).unwrap_or_default()
         };
         let own = parts(entry);
-        let mut called: Vec<&Name> = own.iter().flat_map(|name| calls(name)).collect();
-        let mut index = 0;
-        while let Some(name) = called.get(index).copied() {
-            let reached = parts(&Entry::plain(name.clone()));
-            if reached.iter().any(|name| own.contains(name)) {
-                return true;
-            }
-            let next: Vec<_> = reached.into_iter().flat_map(calls).collect();
-            called.extend(
-                next.into_iter().filter(|name| !called.contains(name)).collect::<BTreeSet<_>>(),
-            );
-            index += 1;
-        }
-        false
+        let called = reached(own.iter().flat_map(|name| calls(name)), |name| {
+            parts_of(name).into_iter().flat_map(calls)
+        });
+        called.into_iter().flat_map(parts_of).any(|name| own.contains(&name))
     }
 
     /// The components of which `entry` is made: the first of its middleware, or its component; then
     /// whomever that leads to.
     pub fn parts(&self, entry: &Entry) -> Vec<Part<'_>> {
-        let mut names: Vec<&Name> = Vec::new();
-        let mut parts = Vec::new();
-        for name in entry.chain() {
-            names.extend(self.components().get_key_value(name).map(|(name, _)| name));
-        }
-        let chain = names.len();
-        let mut index = 0;
-        while let Some(name) = names.get(index).copied() {
-            let Some(component) = self.components().get(name) else { break };
+        let known = |name: &Name| self.components().get_key_value(name);
+        let chain: Vec<&Name> = entry.chain().filter_map(|name| Some(known(name)?.0)).collect();
+        let names = reached(chain.iter().copied(), |name| {
+            known(name).into_iter().flat_map(|(_, component)| component.uses.values())
+        });
+        let part = |(index, name): (usize, &Name)| {
+            let (name, component) = known(name)?;
             let mut wires = Vec::new();
-            if index + 1 < chain {
+            if index + 1 < chain.len() {
                 let interface = InterfaceName(HANDLER.to_owned());
                 wires.push(Wire { interface, part: index + 1 });
             }
-            for (interface, used) in &component.uses {
-                let part = names.iter().position(|name| *name == used).unwrap_or_else(|| {
-                    names.push(used);
-                    names.len() - 1
-                });
-                wires.push(Wire { interface: interface.clone(), part });
-            }
-            parts.push(Part { name, component, wires });
-            index += 1;
-        }
-        parts
+            wires.extend(component.uses.iter().filter_map(|(interface, used)| {
+                let part = names.iter().position(|name| *name == used)?;
+                Some(Wire { interface: interface.clone(), part })
+            }));
+            Some(Part { name, component, wires })
+        };
+        names.iter().copied().enumerate().filter_map(part).collect()
     }
+}
+
+/// `start`, and all that `next` leads to from there; in the order in which it is found, each once.
+pub(crate) fn reached<T: Copy + PartialEq, I: IntoIterator<Item = T>>(
+    start: impl IntoIterator<Item = T>,
+    next: impl Fn(T) -> I,
+) -> Vec<T> {
+    let mut found = Vec::new();
+    let add = |found: &mut Vec<T>, one| {
+        if !found.contains(&one) {
+            found.push(one);
+        }
+    };
+    start.into_iter().for_each(|one| add(&mut found, one));
+    let mut index = 0;
+    while let Some(one) = found.get(index).copied() {
+        next(one).into_iter().for_each(|one| add(&mut found, one));
+        index += 1;
+    }
+    found
 }
 
 /// A component that another names, and where.
