@@ -13,14 +13,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use dhow_host::Host;
+use dhow_host::Callee;
 use dhow_package::Artifact;
 use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Builder;
 use wasmparser::{Operator, Parser, Payload};
 
-use crate::live::{FRESH, host, link, send};
+use crate::live::{FRESH, Rig, host, link, send};
 
 const IDLE_APPS: usize = 100_000;
 const FIRST_REQUESTS: usize = 300;
@@ -113,13 +113,13 @@ type Found = Vec<(String, f64, &'static str)>;
 async fn from_disk(artifact: &Artifact) -> Result<Found> {
     let cache = tempfile::tempdir()?;
     let host = host(FEW, Some(cache.path()))?;
-    let app = host.register(link(&host, artifact, FRESH)?, &host.tenant(0)?);
+    let app = host.start(link(&host, artifact, FRESH)?);
     let component = app.route("/").context("every path")?;
     // A file that was written a moment ago is read in full each time; older ones once.
-    let unsealed = first_requests(&host, || component, 20).await?;
+    let unsealed = first_requests(&host, || component.clone(), 20).await?;
     std::thread::sleep(Duration::from_secs(4));
-    first_requests(&host, || component, 1).await?;
-    let sealed = first_requests(&host, || component, 200).await?;
+    first_requests(&host, || component.clone(), 1).await?;
+    let sealed = first_requests(&host, || component.clone(), 200).await?;
     Ok(vec![
         ("from disk to answered, p50".to_owned(), millis(percentile(&sealed, 50)), "ms"),
         ("from disk to answered, p99".to_owned(), millis(percentile(&sealed, 99)), "ms"),
@@ -128,9 +128,9 @@ async fn from_disk(artifact: &Artifact) -> Result<Found> {
 }
 
 /// The times of requests that find nothing loaded, in order.
-async fn first_requests<'a>(
-    host: &Host,
-    mut component: impl FnMut() -> &'a std::sync::Arc<dhow_host::LiveEntry>,
+async fn first_requests(
+    host: &Rig,
+    mut component: impl FnMut() -> Callee,
     count: usize,
 ) -> Result<Vec<Duration>> {
     let mut times = Vec::new();
@@ -141,7 +141,7 @@ async fn first_requests<'a>(
         let component = component();
         ensure!(!component.is_loaded(), "it is loaded");
         let start = Instant::now();
-        send(host, component, "/").await?.into_body().collect().await?;
+        send(host, &component, "/").await?.into_body().collect().await?;
         times.push(start.elapsed());
     }
     times.sort();
@@ -190,15 +190,14 @@ fn change_one_function(wasm: &[u8]) -> Result<Vec<u8>> {
 async fn idle_apps(artifact: &Artifact) -> Result<Found> {
     let cache = tempfile::tempdir()?;
     let host = host(FEW, Some(cache.path()))?;
-    let tenant = host.tenant(0)?;
-    let warm = host.register(link(&host, artifact, FRESH)?, &tenant);
+    let warm = host.start(link(&host, artifact, FRESH)?);
     let component = warm.route("/").context("every path")?;
     std::thread::sleep(Duration::from_secs(4)); // The file is old enough to be sealed.
-    first_requests(&host, || component, 5).await?;
+    first_requests(&host, || component.clone(), 5).await?;
     let before = resident()?;
     let mut apps = Vec::with_capacity(IDLE_APPS);
     for index in 0..IDLE_APPS {
-        apps.push(host.register(link(&host, artifact, FRESH)?, &tenant));
+        apps.push(host.start(link(&host, artifact, FRESH)?));
         if index % 100 == 0 {
             host.sweep(Duration::ZERO);
         }
@@ -225,12 +224,12 @@ async fn live_instances(artifact: &Artifact) -> Result<Found> {
     let mappings: u32 = fs::read_to_string("/proc/sys/vm/max_map_count")?.trim().parse()?;
     let size = (mappings.saturating_sub(OTHER_MAPPINGS) / MAPPINGS_FOR_EACH).clamp(1, MAX_LIVE);
     let host = host(NonZeroU32::new(size).context("one at least")?, None)?;
-    let app = host.register(link(&host, artifact, FRESH)?, &host.tenant(0)?);
+    let app = host.start(link(&host, artifact, FRESH)?);
     let component = app.route("/").context("every path")?;
-    let mut held = vec![send(&host, component, "/").await?];
+    let mut held = vec![send(&host, &component, "/").await?];
     let before = resident()?;
     for _ in 1..size {
-        match send(&host, component, "/").await {
+        match send(&host, &component, "/").await {
             Ok(response) => held.push(response),
             Err(error) => {
                 eprintln!("after {}: {error}", held.len());

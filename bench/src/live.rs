@@ -3,17 +3,18 @@
 use std::{
     collections::BTreeMap,
     num::NonZeroU32,
+    ops::Deref,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use anyhow::{Context as _, Result};
-use dhow_capabilities::{Backends, Capabilities, GuestOutput, Stream};
+use dhow_capabilities::{Author, Backends, Capabilities, GuestOutput, Stream};
 use dhow_engine::{Engine, Instances, Options};
 use dhow_host::{
-    Body, Failure, Host, Invocation, LinkedApp, LiveEntry, RequestId, ResponseBody, Settings,
+    Body, Callee, Failure, Host, Invocation, LinkedApp, RequestId, ResponseBody, Settings, Tenant,
 };
-use dhow_manifest::{App, Name};
+use dhow_manifest::{App, Ceilings, Name};
 use dhow_package::Artifact;
 use http_body_util::{BodyExt as _, Empty};
 
@@ -37,14 +38,28 @@ const FEW: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
 
 /// One component, live on a host of its own.
 pub struct Live {
+    host: Rig,
+    callee: Callee,
+}
+
+/// A host with the one tenant whose apps are measured.
+pub struct Rig {
     host: Host,
-    entry: Arc<LiveEntry>,
+    pub tenant: Arc<Tenant>,
+}
+
+impl Deref for Rig {
+    type Target = Host;
+
+    fn deref(&self) -> &Host {
+        &self.host
+    }
 }
 
 struct Nowhere;
 
 impl GuestOutput for Nowhere {
-    fn line(&self, _: &Name, _: Stream, _: &[u8]) {}
+    fn line(&self, _: &Author, _: Stream, _: &[u8]) {}
 }
 
 /// A path from the root of the repository.
@@ -53,7 +68,7 @@ pub fn in_repository(path: &str) -> PathBuf {
 }
 
 /// A host with room for so many instances.
-pub fn host(instances: NonZeroU32, code_cache: Option<&Path>) -> Result<Host> {
+pub fn host(instances: NonZeroU32, code_cache: Option<&Path>) -> Result<Rig> {
     host_with(instances, code_cache, Backends::none())
 }
 
@@ -62,36 +77,38 @@ pub fn host_with(
     instances: NonZeroU32,
     code_cache: Option<&Path>,
     backends: Backends,
-) -> Result<Host> {
+) -> Result<Rig> {
     let options = Options {
         code_cache: code_cache.map(Path::to_owned),
         instances: Instances::Pooled { instances: Some(instances), parts: 2 },
         compiler: None,
     };
     let capabilities = Capabilities::new(Arc::new(Nowhere), |_| None, backends);
-    Ok(Host::new(Engine::new(&options)?, capabilities, Settings::default()))
+    let host = Host::new(Engine::new(&options)?, Settings::default());
+    let tenant = host.tenant(Name::new("bench")?, capabilities, Ceilings::default(), 0)?;
+    Ok(Rig { host, tenant })
 }
 
 /// The component at `path` as an app of its own, with `instances` as in a manifest.
-pub fn link(host: &Host, artifact: &Artifact, instances: &str) -> Result<LinkedApp> {
+pub fn link(host: &Rig, artifact: &Artifact, instances: &str) -> Result<LinkedApp> {
     link_with(host, artifact, &format!("instances = {instances}"))
 }
 
 /// The same with more lines for its manifest.
-fn link_with(host: &Host, artifact: &Artifact, lines: &str) -> Result<LinkedApp> {
+fn link_with(host: &Rig, artifact: &Artifact, lines: &str) -> Result<LinkedApp> {
     let manifest = format!(
         "name = 'bench'\n[component.bench]\nsource = 'bench.wasm'\nlimits.time = '1h'\n\
          build = 'true'\nlimits.concurrency = 100000\n{lines}"
     );
     let app = App::parse("dhow.toml", &manifest).map_err(|_| anyhow::anyhow!("the manifest"))?;
     let artifacts = BTreeMap::from([(Name::new("bench")?, artifact.clone())]);
-    host.link(app, &artifacts).map_err(|faults| anyhow::anyhow!("{faults:?}"))
+    host.link(&host.tenant, app, &artifacts).map_err(|faults| anyhow::anyhow!("{faults:?}"))
 }
 
 /// Sends a request for `path` to `component`.
 pub async fn send(
     host: &Host,
-    entry: &Arc<LiveEntry>,
+    callee: &Callee,
     path: &str,
 ) -> Result<http::Response<ResponseBody>, Failure> {
     let body: Body = Empty::new().map_err(|never| match never {}).boxed_unsync();
@@ -99,7 +116,7 @@ pub async fn send(
     if let Ok(uri) = format!("http://localhost{path}").parse() {
         *request.uri_mut() = uri;
     }
-    let invocation = Invocation { id: RequestId::next(), entry: entry.clone(), request };
+    let invocation = Invocation { id: RequestId::next(), callee: callee.clone(), request };
     host.dispatch(invocation).await
 }
 
@@ -130,7 +147,9 @@ impl Live {
             artifacts.insert(Name::new(name)?, artifact);
         }
         let host = host(FEW, None)?;
-        let linked = host.link(app, &artifacts).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
+        let linked = host
+            .link(&host.tenant, app, &artifacts)
+            .map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
         Self::on(host, linked)
     }
 
@@ -155,11 +174,9 @@ impl Live {
         Self::on(host, linked)
     }
 
-    fn on(host: Host, linked: LinkedApp) -> Result<Self> {
-        host.deploy(linked);
-        let app = host.live().context("deployed")?;
-        let entry = app.route("/").context("every path")?.clone();
-        Ok(Self { host, entry })
+    fn on(host: Rig, linked: LinkedApp) -> Result<Self> {
+        let callee = host.start(linked).route("/").context("every path")?;
+        Ok(Self { host, callee })
     }
 
     /// A store, an instance, and both dropped: the floor that requests are held against.
@@ -167,7 +184,7 @@ impl Live {
     /// # Panics
     /// When there is no instance.
     pub async fn instantiate(&self) {
-        self.host.instantiate(&self.entry).await.expect("an instance");
+        self.host.instantiate(&self.callee).await.expect("an instance");
     }
 
     /// A request for `path`, and all of its response: the number of its bytes.
@@ -175,7 +192,7 @@ impl Live {
     /// # Panics
     /// When the guest fails.
     pub async fn request(&self, path: &str) -> usize {
-        let response = send(&self.host, &self.entry, path).await.expect("an answer");
+        let response = send(&self.host, &self.callee, path).await.expect("an answer");
         let mut body = response.into_body();
         let mut bytes = 0;
         while let Some(frame) = body.frame().await {

@@ -55,7 +55,8 @@ pub fn run(results: &str, app: &str, changed: &str) -> Result<()> {
             let host = host_with(INSTANCES, Some(cache.path()), backends)?;
             let app = read()?;
             let start = Instant::now();
-            host.link(app, artifacts).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
+            host.link(&host.tenant, app, artifacts)
+                .map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
             Ok(start.elapsed().as_secs_f64())
         };
         let (whole, changed) = (time(&before)?, time(&after)?);

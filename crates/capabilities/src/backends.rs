@@ -34,6 +34,8 @@ pub struct Backends {
     pub(crate) egress: Arc<Egress>,
     /// For all connections, those of guests' requests too: the system's roots are read once.
     pub(crate) tls: Arc<Tls>,
+    /// Whether the machine is shared with others.
+    pub(crate) is_confined: bool,
 }
 
 impl Backends {
@@ -48,7 +50,16 @@ impl Backends {
             volumes: Volumes::new(PathBuf::new()),
             egress: Arc::default(),
             tls: Arc::default(),
+            is_confined: false,
         }
+    }
+
+    /// Those of a tenant that shares the machine with others: no grant can name a folder, a file or a port
+    /// of the machine. Folders are made where there are none.
+    pub fn confined(mut self) -> Self {
+        self.is_confined = true;
+        self.volumes.make_missing();
+        self
     }
 
     /// What `operator` has bound; and for every other name an embedded default in the folder
@@ -115,6 +126,7 @@ impl Backends {
             volumes: Volumes::new(root),
             egress: Arc::new(egress),
             tls,
+            is_confined: false,
         })
     }
 }

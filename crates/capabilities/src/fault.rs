@@ -4,7 +4,8 @@ use dhow_manifest::{Grants, Sockets};
 use thiserror::Error;
 
 use crate::{
-    BeyondEgress, MissingVariable, UnboundBackend, UnknownAuthority, UnknownFolder, UnknownSecret,
+    Beyond, BeyondEgress, MissingVariable, UnboundBackend, UnknownAuthority, UnknownFolder,
+    UnknownSecret,
 };
 
 /// What is wrong with a grant.
@@ -23,6 +24,8 @@ pub enum GrantFault {
     Authority(#[from] UnknownAuthority),
     #[error(transparent)]
     Egress(#[from] BeyondEgress),
+    #[error(transparent)]
+    Beyond(#[from] Beyond),
     #[error("it imports `{import}`, and nothing is granted for that")]
     Ungranted { import: String, line: &'static str },
     #[error("it has {grant}, and imports nothing of {interface}")]
@@ -44,6 +47,7 @@ impl GrantFault {
             ),
             Self::Folder(folder) => folder.help(),
             Self::Egress(beyond) => beyond.help(),
+            Self::Beyond(beyond) => beyond.help().to_owned(),
             Self::Authority(_) => {
                 "name a file of certificates in PEM: grants.ca = \"ca.pem\"".to_owned()
             }

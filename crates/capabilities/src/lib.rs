@@ -12,6 +12,7 @@ mod backends;
 mod blobstore;
 mod command;
 mod config;
+mod confined;
 mod egress;
 mod environment;
 mod fault;
@@ -52,6 +53,7 @@ pub use audit::{Denials, Denied};
 pub use backends::{BackendError, Backends, UnboundBackend};
 pub use command::{CommandGrants, FolderGrant, OpenFolderError};
 pub use config::UnknownSecret;
+pub use confined::Beyond;
 pub use egress::BeyondEgress;
 pub use environment::MissingVariable;
 pub use fault::GrantFault;
@@ -61,7 +63,7 @@ pub use linking::OwnImport;
 pub use neighbours::{Calling, Depth, Neighbourhood, Neighbours};
 pub use parts::{Parts, State};
 pub use secrets::{SecretError, SecretFolder};
-pub use stdio::{GuestOutput, LogLevel, Stream};
+pub use stdio::{Author, GuestOutput, LogLevel, Stream};
 pub use tls::UnknownAuthority;
 /// What requests and responses among components are made of.
 pub use wasmtime_wasi_http::{Error as HttpError, WasiBody};
@@ -80,7 +82,7 @@ type HostEnvironment = dyn Fn(&str) -> Option<String> + Send + Sync;
 /// What one component of a revision may do: the manifest's grants, held against the host.
 #[derive(Clone)]
 pub struct Granted {
-    component: Name,
+    author: Arc<Author>,
     memory_limit: u64,
     http: http_client::Granted,
     environment: environment::Granted,
@@ -145,6 +147,14 @@ impl Capabilities {
     ) -> Result<Granted, Vec<GrantFault>> {
         let (grants, backends) = (&component.grants, &self.backends);
         let mut faults = unmatched(grants, imports);
+        if backends.is_confined {
+            let beyond = confined::beyond(grants);
+            if !beyond.is_empty() {
+                // Nothing of it is so much as looked at.
+                faults.extend(beyond.into_iter().map(GrantFault::from));
+                return Err(faults);
+            }
+        }
         let ca = grants.ca.as_deref().map(|ca| backends.volumes.path_of(ca));
         let tls = tls::grant(ca.as_deref(), &backends.tls);
         let mut granted = self.nothing(app, name, component.limits.memory);
@@ -179,7 +189,7 @@ impl Capabilities {
         let (tls, egress) = (self.backends.tls.clone(), &self.backends.egress);
         let audit = &Audit::new(app, name, &self.denials);
         Granted {
-            component: name.clone(),
+            author: Arc::new(Author { app: app.clone(), component: name.clone() }),
             memory_limit: memory.bytes(),
             http: http_client::grant(audit, &[], nobody(), &tls, egress),
             environment: environment::nothing(),
@@ -200,7 +210,7 @@ impl Capabilities {
     pub fn open(&self, granted: &Parts<Granted>) -> State {
         let parts = granted.map(|granted| {
             let mut wasi = WasiCtxBuilder::new();
-            stdio::open(&granted.component, &self.output, &mut wasi);
+            stdio::open(&granted.author, &self.output, &mut wasi);
             self.part(granted, wasi)
         });
         state(granted, parts)
@@ -236,7 +246,7 @@ impl Capabilities {
             redis: granted.redis.clone(),
             files: files::open(&granted.files),
             config: config::open(&granted.config),
-            log: logging::open(&granted.component, &self.output),
+            log: logging::open(&granted.author, &self.output),
         };
         part.install_folders();
         part
@@ -274,7 +284,7 @@ pub fn join(parts: Vec<Granted>) -> Result<Option<Parts<Granted>>, UnlikeAuthori
     if let Some(first) = trusting.next()
         && let Some(other) = trusting.find(|other| other.ca != first.ca)
     {
-        let (one, other) = (first.component.clone(), other.component.clone());
+        let (one, other) = (first.author.component.clone(), other.author.component.clone());
         return Err(UnlikeAuthorities { one, other });
     }
     Ok(Parts::of(parts))

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use dhow_manifest::Name;
 use wasmtime::component::HasData;
 
 use crate::{
-    GuestOutput, LogLevel, Stream,
+    Author, GuestOutput, LogLevel, Stream,
     linking::{Linking, add},
 };
 
@@ -25,7 +24,7 @@ const MAX_MESSAGE: usize = 8 << 10;
 
 /// Who logs, and where to.
 pub(crate) struct Log {
-    component: Name,
+    author: Arc<Author>,
     output: Arc<dyn GuestOutput>,
 }
 
@@ -33,8 +32,8 @@ pub(crate) fn link(to: &mut Linking<'_>) -> wasmtime::Result<()> {
     add!(to, "wasi:logging/logging@0.1.0-draft", logging, Logging, log)
 }
 
-pub(crate) fn open(component: &Name, output: &Arc<dyn GuestOutput>) -> Log {
-    Log { component: component.clone(), output: output.clone() }
+pub(crate) fn open(author: &Arc<Author>, output: &Arc<dyn GuestOutput>) -> Log {
+    Log { author: author.clone(), output: output.clone() }
 }
 
 struct Logging;
@@ -56,7 +55,7 @@ impl logging::Host for &mut Log {
         let mut text = if context.is_empty() { message } else { format!("{context}: {message}") };
         let end = (0..=MAX_MESSAGE.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
         text.truncate(end.unwrap_or(0));
-        self.output.line(&self.component, Stream::Log(level), text.as_bytes());
+        self.output.line(&self.author, Stream::Log(level), text.as_bytes());
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use wasmtime_wasi_http::{Error, WasiBody};
 /// The components of an app, as others of it call them.
 pub trait Neighbours: Send + Sync + 'static {
     /// Sends `request` to the component `name`, as one that is `depth` calls away from outside.
-    fn call(&self, name: &Name, depth: Depth, request: Request<WasiBody>) -> Calling;
+    fn call(self: Arc<Self>, name: &Name, depth: Depth, request: Request<WasiBody>) -> Calling;
 }
 
 /// A call by name on its way to a response.

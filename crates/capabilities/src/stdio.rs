@@ -18,8 +18,17 @@ use wasmtime_wasi::{
 
 /// Where the output of guests goes.
 pub trait GuestOutput: Send + Sync + 'static {
-    /// `component` wrote `line` to `stream`; it comes without its end.
-    fn line(&self, component: &Name, stream: Stream, line: &[u8]);
+    /// `author` wrote `line` to `stream`; it comes without its end.
+    fn line(&self, author: &Author, stream: Stream, line: &[u8]);
+}
+
+/// Who writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Author {
+    /// The app.
+    pub app: Name,
+    /// The component of it.
+    pub component: Name,
 }
 
 /// An output stream of a guest.
@@ -45,10 +54,10 @@ pub enum LogLevel {
     Critical,
 }
 
-pub(crate) fn open(component: &Name, output: &Arc<dyn GuestOutput>, wasi: &mut WasiCtxBuilder) {
+pub(crate) fn open(author: &Arc<Author>, output: &Arc<dyn GuestOutput>, wasi: &mut WasiCtxBuilder) {
     let lines = |stream| {
         Lines(Arc::new(Shared {
-            component: component.clone(),
+            author: author.clone(),
             stream,
             output: output.clone(),
             unfinished: Mutex::default(),
@@ -68,7 +77,7 @@ const MAX_WRITE: usize = 16 << 10;
 struct Lines(Arc<Shared>);
 
 struct Shared {
-    component: Name,
+    author: Arc<Author>,
     stream: Stream,
     output: Arc<dyn GuestOutput>,
     unfinished: Mutex<Vec<u8>>,
@@ -99,7 +108,7 @@ impl Shared {
     }
 
     fn put(&self, line: &mut Vec<u8>) {
-        self.output.line(&self.component, self.stream, line);
+        self.output.line(&self.author, self.stream, line);
         line.clear();
     }
 }
@@ -108,7 +117,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         let unfinished = self.unfinished.get_mut().unwrap_or_else(PoisonError::into_inner);
         if !unfinished.is_empty() {
-            self.output.line(&self.component, self.stream, unfinished);
+            self.output.line(&self.author, self.stream, unfinished);
         }
     }
 }
@@ -181,7 +190,7 @@ mod tests {
     struct Seen(Mutex<Vec<String>>);
 
     impl GuestOutput for Seen {
-        fn line(&self, _: &Name, _: Stream, line: &[u8]) {
+        fn line(&self, _: &Author, _: Stream, line: &[u8]) {
             self.0.lock().unwrap().push(String::from_utf8_lossy(line).into_owned());
         }
     }
@@ -189,7 +198,10 @@ mod tests {
     fn lines_of(writes: &[&str]) -> Vec<String> {
         let seen = Arc::new(Seen::default());
         let shared = Shared {
-            component: Name::new("hello").unwrap(),
+            author: Arc::new(Author {
+                app: Name::new("hello").unwrap(),
+                component: Name::new("hello").unwrap(),
+            }),
             stream: Stream::Stdout,
             output: seen.clone(),
             unfinished: Mutex::default(),

@@ -15,7 +15,7 @@ use std::{
 use annotate_snippets::{AnnotationKind, Group, Renderer, Snippet};
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
-use dhow_capabilities::{GuestOutput, LogLevel, Stream};
+use dhow_capabilities::{Author, GuestOutput, LogLevel, Stream};
 use dhow_manifest::{Fault, Faults, Name};
 use serde::Serialize;
 use tracing::{
@@ -257,8 +257,8 @@ impl PrefixedOutput {
 }
 
 impl GuestOutput for PrefixedOutput {
-    fn line(&self, component: &Name, stream: Stream, line: &[u8]) {
-        let line = Line { component: component.clone(), stream, text: line.to_vec() };
+    fn line(&self, author: &Author, stream: Stream, line: &[u8]) {
+        let line = Line { component: author.component.clone(), stream, text: line.to_vec() };
         if self.queue.try_send(Queued::Line(line)).is_err() {
             self.dropped.fetch_add(1, Relaxed);
         }

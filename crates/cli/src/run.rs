@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode, sync::Arc};
 
 use dhow_capabilities::{Backends, Capabilities, CommandGrants};
-use dhow_manifest::Sockets;
+use dhow_manifest::{Ceilings, Sockets};
 use dhow_package::Artifact;
 use dhow_server::{HostSettings, Instances, Options};
 
@@ -22,8 +22,9 @@ pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         instances: Instances::OnDemand,
         compiler: compile::compiler(),
     };
-    let host = dhow_server::host(&options, capabilities, HostSettings::default())
+    let host = dhow_server::host(&options, HostSettings::default())
         .map_err(|error| CliError::failure(error.to_string()))?;
+    let tenant = dhow_server::only_tenant(&host, capabilities, Ceilings::default());
     let command = host.link_command(&name, &artifact)?;
     let grants = CommandGrants {
         name,
@@ -39,8 +40,10 @@ pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         },
         memory_limit: args.memory,
     };
-    let exit =
-        host.run(&command, &grants).await.map_err(|error| CliError::failure(error.to_string()))?;
+    let exit = host
+        .run(&tenant, &command, &grants)
+        .await
+        .map_err(|error| CliError::failure(error.to_string()))?;
     // What does not fit into an exit code is a failure all the same.
     Ok(u8::try_from(exit.0).map_or(ExitCode::FAILURE, ExitCode::from))
 }

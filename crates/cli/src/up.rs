@@ -38,12 +38,13 @@ pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
         instances: Instances::Pooled { instances: args.instances, parts: most_parts(&local.app) },
         compiler: compile::compiler(),
     };
-    let settings = HostSettings { code_budget: args.max_code.bytes(), ceilings: operator.limits };
-    let host = dhow_server::host(&options, capabilities, settings)
+    let settings = HostSettings { code_budget: args.max_code.bytes() };
+    let host = dhow_server::host(&options, settings)
         .map_err(|error| CliError::failure(error.to_string()))?;
-    let linked = host.link(local.app, &artifacts)?;
+    let tenant = dhow_server::only_tenant(&host, capabilities, operator.limits);
+    let linked = host.link(&tenant, local.app, &artifacts)?;
     let app = linked.app().clone();
-    host.deploy(linked);
+    dhow_server::serve_everywhere(&host, linked);
     // From here on: until now Ctrl-C ends the process, as it should while things are compiled.
     let mut signals = Signals::new()?;
     let server = Server::bind(host, args.listen).await.map_err(bind_error)?;

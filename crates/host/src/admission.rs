@@ -36,20 +36,20 @@ pub(crate) struct Admission {
     waiting: AtomicUsize,
 }
 
-/// Whose apps are served, with the places that are its own.
-pub struct Tenant {
+/// Who asks for places: a tenant, or all calls by name. Some are its own.
+pub(crate) struct Claimant {
     reserve: Semaphore,
 }
 
 struct Queue {
-    tenant: Arc<Tenant>,
+    claimant: Arc<Claimant>,
     waiting: VecDeque<oneshot::Sender<Place>>,
 }
 
 /// The right to have an instance, given back when it is dropped.
 pub(crate) struct Place {
     admission: Arc<Admission>,
-    tenant: Arc<Tenant>,
+    claimant: Arc<Claimant>,
     kind: Kind,
 }
 
@@ -86,29 +86,29 @@ impl Admission {
     }
 
     /// A tenant with so many places of its own, which are taken from those that are free to share.
-    pub(crate) fn tenant(&self, reserve: usize) -> Result<Arc<Tenant>, ReserveError> {
+    pub(crate) fn claimant(&self, reserve: usize) -> Result<Arc<Claimant>, ReserveError> {
         let taken = self.shared.forget_permits(reserve);
         if taken < reserve {
             self.shared.add_permits(taken);
             return Err(ReserveError { wanted: reserve, left: taken });
         }
-        Ok(Arc::new(Tenant { reserve: Semaphore::new(reserve) }))
+        Ok(Arc::new(Claimant { reserve: Semaphore::new(reserve) }))
     }
 
     /// A place for a request of `tenant`, at once or when its turn comes. One `by_name` goes before those
     /// from outside: who calls has a place already, and keeps it until the answer.
     pub(crate) async fn enter(
         self: &Arc<Self>,
-        tenant: &Arc<Tenant>,
+        claimant: &Arc<Claimant>,
         by_name: bool,
     ) -> Result<Place, Full> {
         // Nobody passes those who wait.
         if (by_name || self.waiting.load(Ordering::SeqCst) == 0)
-            && let Some(place) = self.try_enter(tenant)
+            && let Some(place) = self.try_enter(claimant)
         {
             return Ok(place);
         }
-        let turn = self.queue(tenant, by_name)?;
+        let turn = self.queue(claimant, by_name)?;
         // What became free before this request was in the queue.
         self.serve_queues();
         match timeout(LONGEST_WAIT, turn).await {
@@ -117,26 +117,26 @@ impl Admission {
         }
     }
 
-    fn try_enter(self: &Arc<Self>, tenant: &Arc<Tenant>) -> Option<Place> {
+    fn try_enter(self: &Arc<Self>, claimant: &Arc<Claimant>) -> Option<Place> {
         let take = |places: &Semaphore| places.try_acquire().map(|permit| permit.forget()).is_ok();
-        let kind = if take(&tenant.reserve) {
+        let kind = if take(&claimant.reserve) {
             Kind::Reserved
         } else if take(&self.shared) {
             Kind::Shared
         } else {
             return None;
         };
-        Some(Place { admission: self.clone(), tenant: tenant.clone(), kind })
+        Some(Place { admission: self.clone(), claimant: claimant.clone(), kind })
     }
 
     fn queue(
         &self,
-        tenant: &Arc<Tenant>,
+        claimant: &Arc<Claimant>,
         is_first: bool,
     ) -> Result<oneshot::Receiver<Place>, Full> {
         let (sender, turn) = oneshot::channel();
         let mut queues = self.queues();
-        match queues.iter_mut().find(|queue| Arc::ptr_eq(&queue.tenant, tenant)) {
+        match queues.iter_mut().find(|queue| Arc::ptr_eq(&queue.claimant, claimant)) {
             Some(queue) => {
                 if queue.waiting.len() >= LONGEST_QUEUE {
                     queue.waiting.retain(|waiting| !waiting.is_closed());
@@ -151,7 +151,7 @@ impl Admission {
             }
             None => {
                 let waiting = VecDeque::from([sender]);
-                queues.push_back(Queue { tenant: tenant.clone(), waiting });
+                queues.push_back(Queue { claimant: claimant.clone(), waiting });
             }
         }
         self.count(&queues);
@@ -167,7 +167,7 @@ impl Admission {
             let next = queues
                 .iter()
                 .enumerate()
-                .find_map(|(index, queue)| Some((index, self.try_enter(&queue.tenant)?)));
+                .find_map(|(index, queue)| Some((index, self.try_enter(&queue.claimant)?)));
             let Some((index, place)) = next else { break };
             let Some(mut queue) = queues.remove(index) else { break };
             let mut place = Some(place);
@@ -207,7 +207,7 @@ impl Place {
 
     fn make_free(&mut self) {
         match mem::replace(&mut self.kind, Kind::Returned) {
-            Kind::Reserved => self.tenant.reserve.add_permits(1),
+            Kind::Reserved => self.claimant.reserve.add_permits(1),
             Kind::Shared => self.admission.shared.add_permits(1),
             Kind::Returned => {}
         }
@@ -243,8 +243,8 @@ mod tests {
     #[tokio::test]
     async fn a_burst_of_one_tenant_leaves_the_reserve_of_another() {
         let admission = Admission::new(10);
-        let quiet = admission.tenant(2).unwrap();
-        let noisy = admission.tenant(0).unwrap();
+        let quiet = admission.claimant(2).unwrap();
+        let noisy = admission.claimant(0).unwrap();
         let mut places = Vec::new();
         while let Some(place) = admission.try_enter(&noisy) {
             places.push(place);
@@ -268,7 +268,7 @@ mod tests {
     #[tokio::test]
     async fn tenants_take_turns() {
         let admission = Admission::new(1);
-        let (many, few) = (admission.tenant(0).unwrap(), admission.tenant(0).unwrap());
+        let (many, few) = (admission.claimant(0).unwrap(), admission.claimant(0).unwrap());
         let place = admission.enter(&many, false).await.unwrap();
         let mut first = pin!(admission.enter(&many, false));
         let mut second = pin!(admission.enter(&many, false));
@@ -287,7 +287,7 @@ mod tests {
     #[tokio::test]
     async fn a_queue_is_bounded_in_length_and_in_time() {
         let admission = Admission::new(1);
-        let tenant = admission.tenant(0).unwrap();
+        let tenant = admission.claimant(0).unwrap();
         let place = admission.enter(&tenant, false).await.unwrap();
         let late = admission.enter(&tenant, false).await;
         assert!(matches!(late, Err(Full)), "after {LONGEST_WAIT:?}");
@@ -311,9 +311,9 @@ mod tests {
     #[test]
     fn a_reserve_is_taken_from_what_is_free() {
         let admission = Admission::new(3);
-        assert!(admission.tenant(2).is_ok());
-        let error = admission.tenant(2).map(drop).unwrap_err();
+        assert!(admission.claimant(2).is_ok());
+        let error = admission.claimant(2).map(drop).unwrap_err();
         assert_eq!(error, ReserveError { wanted: 2, left: 1 });
-        assert!(admission.tenant(1).is_ok());
+        assert!(admission.claimant(1).is_ok());
     }
 }

@@ -6,7 +6,7 @@ use dhow_manifest::Name;
 use dhow_package::Artifact;
 use thiserror::Error;
 
-use crate::{Host, LinkFault, LinkFaults, link::entry_or_faults, surfaces::unserved};
+use crate::{Host, LinkFault, LinkFaults, Tenant, link::entry_or_faults, surfaces::unserved};
 
 /// A command whose every import is served. Made only by [`Host::link_command`].
 pub struct LinkedCommand(CommandEntry<State>);
@@ -34,16 +34,17 @@ impl Host {
         Ok(LinkedCommand(entry))
     }
 
-    /// Runs the command to its end.
+    /// Runs the command to its end, with what `tenant` has.
     ///
     /// # Errors
     /// When a granted folder can't be opened, or the command traps.
     pub async fn run(
         &self,
+        tenant: &Tenant,
         LinkedCommand(entry): &LinkedCommand,
         grants: &CommandGrants,
     ) -> Result<Exit, RunError> {
-        let state = self.core.capabilities.open_command(grants)?;
+        let state = tenant.capabilities.open_command(grants)?;
         let engine = &self.core.loader.engine;
         Ok(entry.run(engine, engine.store(state)).await?)
     }

@@ -16,10 +16,10 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::{
-    Core, Host, LinkedEntry, LiveEntry,
+    Callee, Core, Host, LinkedEntry, LiveApp,
     admission::{Full, Place},
     code::LoadError,
-    live::Permits,
+    live::{LiveEntry, Permits},
 };
 
 /// A request for an entry.
@@ -27,7 +27,7 @@ pub struct Invocation {
     /// What it is called in the log.
     pub id: RequestId,
     /// Who is to answer.
-    pub entry: Arc<LiveEntry>,
+    pub callee: Callee,
     /// The request.
     pub request: http::Request<Body>,
 }
@@ -40,6 +40,8 @@ pub struct Guard {
     _place: Place,
     _permits: Permitted,
     _token: TaskTrackerToken,
+    /// Its components can be called by name for as long as anything is under way.
+    _app: Arc<LiveApp>,
     /// Where it is a call by name: how deep, while it lasts.
     _depth: Option<Depth>,
 }
@@ -61,6 +63,11 @@ impl RequestId {
             AtomicU64::new(getrandom::u64().unwrap_or_default())
         });
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A number of which those of consecutive ids are spread evenly (Fibonacci hashing).
+    pub(crate) fn spread(self) -> u64 {
+        self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
     }
 }
 
@@ -88,16 +95,17 @@ pub enum Failure {
 }
 
 impl Host {
-    /// Makes an instance of `entry` and drops it: the floor that measurements of requests are
+    /// Makes an instance of `callee` and drops it: the floor that measurements of requests are
     /// held against.
     ///
     /// # Errors
     /// When it can't be made.
-    pub async fn instantiate(&self, entry: &LiveEntry) -> Result<(), Failure> {
-        let LinkedEntry { code, granted, .. } = &entry.linked;
-        let Core { loader, capabilities, .. } = &*self.core;
+    pub async fn instantiate(&self, callee: &Callee) -> Result<(), Failure> {
+        let LinkedEntry { code, granted, .. } = &callee.entry().linked;
+        let loader = &self.core.loader;
         let entry = loader.entry(code).await?;
-        Ok(entry.instantiate(loader.engine.store(capabilities.open(granted))).await?)
+        let state = callee.app.tenant.capabilities.open(granted);
+        Ok(entry.instantiate(loader.engine.store(state)).await?)
     }
 
     /// Runs the guest until the head of its response is there. The guest goes on while the
@@ -117,24 +125,26 @@ impl Core {
     /// See [`Host::dispatch`].
     pub(crate) async fn dispatch(
         &self,
-        Invocation { id, entry, request }: Invocation,
+        Invocation { id, callee, request }: Invocation,
     ) -> Result<http::Response<ResponseBody>, Failure> {
-        let LinkedEntry { code, granted, limits, .. } = &entry.linked;
-        let permits = permits(&entry).await?;
+        let tenant = &callee.app.tenant;
+        let LinkedEntry { code, granted, limits, .. } = &callee.entry().linked;
+        let permits = permits(callee.entry()).await?;
         let depth: Option<Depth> = request.extensions().get().cloned();
         let callers = depth.as_ref().and_then(|_| self.callers());
-        let tenant = callers.unwrap_or(&entry.tenant);
-        let place = self.admission.enter(tenant, depth.is_some()).await?;
+        let claimant = callers.unwrap_or(&tenant.claimant);
+        let place = self.admission.enter(claimant, depth.is_some()).await?;
         let handler = self.loader.entry(code).await?;
         let guard = Guard {
             _place: place,
             _permits: permits,
             _token: self.invocations.token(),
+            _app: callee.app.clone(),
             _depth: depth,
         };
-        let open = || self.loader.engine.store(self.capabilities.open(granted));
+        let open = || self.loader.engine.store(tenant.capabilities.open(granted));
         let call = handler.call(open, request, limits.time, guard);
-        let name = entry.name().clone();
+        let name = callee.component().clone();
         let response = call
             .response(move |error| {
                 tracing::error!(component = %name, %id, "after the head of the response: {error}");

@@ -9,29 +9,34 @@ mod link;
 mod live;
 mod neighbours;
 mod router;
+mod site;
+mod stats;
 mod surfaces;
+mod table;
+mod tenant;
 
-pub use admission::{Full, ReserveError, Tenant};
+pub use admission::{Full, ReserveError};
 pub use assembly::compose;
 pub use code::LoadError;
 pub use command::{LinkedCommand, RunError};
 pub use dhow_engine::{Body, CallError};
 pub use dispatch::{Failure, Guard, Invocation, RequestId, ResponseBody};
 pub use link::{LinkFault, LinkFaults, LinkedApp, LinkedEntry};
-pub use live::{LiveApp, LiveEntry};
+pub use live::{Callee, LiveApp};
+pub use site::{NotWhole, Revision, Site, Source, Sticky, Traffic};
+pub use stats::{Stats, Summary};
+pub use table::{Hosts, Table, preview_host, preview_of};
+pub use tenant::Tenant;
 
 use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
-use dhow_capabilities::Capabilities;
 use dhow_engine::Engine;
-use dhow_manifest::Ceilings;
 use tokio_util::task::TaskTracker;
 
-use admission::Admission;
+use admission::{Admission, Claimant};
 use code::Loader;
 
 /// What a host allows.
@@ -39,14 +44,12 @@ use code::Loader;
 pub struct Settings {
     /// The bytes of compiled code that one app may have.
     pub code_budget: u64,
-    /// The most that its components may ask for.
-    pub ceilings: Ceilings,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         // Twenty-five components of the largest that toolchains make: Python's, of 39 MB.
-        Self { code_budget: 1 << 30, ceilings: Ceilings::default() }
+        Self { code_budget: 1 << 30 }
     }
 }
 
@@ -54,19 +57,16 @@ impl Default for Settings {
 pub struct Host {
     settings: Settings,
     core: Arc<Core>,
-    /// Whose apps are served where nobody says otherwise.
-    tenant: Arc<Tenant>,
-    live: ArcSwapOption<LiveApp>,
+    table: Table,
 }
 
 /// What runs invocations: the host's, and apps' own, for calls among their components.
 pub(crate) struct Core {
     pub(crate) loader: Arc<Loader>,
-    pub(crate) capabilities: Capabilities,
     pub(crate) admission: Arc<Admission>,
     pub(crate) invocations: TaskTracker,
     /// Whose are the places that are kept for calls by name, once there is an app that makes any.
-    callers: OnceLock<Option<Arc<Tenant>>>,
+    callers: OnceLock<Option<Arc<Claimant>>>,
 }
 
 /// The part of all places that is kept for calls by name: who calls has a place and keeps it until the
@@ -81,11 +81,11 @@ impl Core {
         let places = self.loader.engine.places();
         let kept = (places / KEPT_FOR_CALLS).clamp(1, MOST_KEPT_FOR_CALLS);
         self.callers
-            .get_or_init(|| (places > 1).then(|| self.admission.tenant(kept).ok()).flatten());
+            .get_or_init(|| (places > 1).then(|| self.admission.claimant(kept).ok()).flatten());
     }
 
     /// Who has those places.
-    pub(crate) fn callers(&self) -> Option<&Arc<Tenant>> {
+    pub(crate) fn callers(&self) -> Option<&Arc<Claimant>> {
         self.callers.get()?.as_ref()
     }
 }
@@ -95,44 +95,23 @@ impl Host {
     ///
     /// # Panics
     /// Never: the interfaces that are linked are fixed, and a test links them.
-    pub fn new(engine: Engine, capabilities: Capabilities, settings: Settings) -> Self {
+    pub fn new(engine: Engine, settings: Settings) -> Self {
         let mut linker = engine.linker();
         if let Err(error) = dhow_capabilities::link(&mut linker) {
             unreachable!("an interface is linked twice: {error}");
         }
-        let admission = Admission::new(engine.places());
-        let Ok(tenant) = admission.tenant(0) else { unreachable!("no place is asked for") };
         let core = Core {
+            admission: Admission::new(engine.places()),
             loader: Loader::new(Arc::new(engine), linker),
-            capabilities,
-            admission,
             invocations: TaskTracker::new(),
             callers: OnceLock::new(),
         };
-        Self { settings, core: Arc::new(core), tenant, live: ArcSwapOption::empty() }
+        Self { settings, core: Arc::new(core), table: Table::default() }
     }
 
-    /// A tenant for whom so many instances are kept free of others.
-    ///
-    /// # Errors
-    /// When there are not as many left.
-    pub fn tenant(&self, reserve: usize) -> Result<Arc<Tenant>, ReserveError> {
-        self.core.admission.tenant(reserve)
-    }
-
-    /// Makes `app` the one that answers. Requests that are under way stay with the one before.
-    pub fn deploy(&self, app: LinkedApp) {
-        self.live.store(Some(LiveApp::new(app, &self.core, &self.tenant)));
-    }
-
-    /// An app of `tenant`'s that can be called, and is not the one that answers.
-    pub fn register(&self, app: LinkedApp, tenant: &Arc<Tenant>) -> Arc<LiveApp> {
-        LiveApp::new(app, &self.core, tenant)
-    }
-
-    /// The app that answers.
-    pub fn live(&self) -> Option<Arc<LiveApp>> {
-        self.live.load_full()
+    /// Who answers at which host.
+    pub fn table(&self) -> &Table {
+        &self.table
     }
 
     /// Lets go of the instances that wait for requests for longer than they may, and of the code

@@ -18,12 +18,16 @@ use dhow_manifest::{
 use dhow_package::{Artifact, Digest};
 use thiserror::Error;
 
-use crate::{Host, assembly::Assembly, code::EntryCode, router::Router, surfaces::Surfaces};
+use crate::{
+    Host, Tenant, assembly::Assembly, code::EntryCode, router::Router, surfaces::Surfaces,
+};
 
 /// An app whose components are joined and compiled, whose every import is served and whose every
 /// route has a handler. Made only by [`Host::link`].
 pub struct LinkedApp {
     pub(crate) app: App,
+    /// Whose it is.
+    pub(crate) tenant: Arc<Tenant>,
     pub(crate) entries: Vec<LinkedEntry>,
     /// Gives indexes of `entries`.
     pub(crate) router: Router,
@@ -47,6 +51,11 @@ impl LinkedApp {
     pub fn app(&self) -> &App {
         &self.app
     }
+
+    /// Whose it is.
+    pub fn tenant(&self) -> &Arc<Tenant> {
+        &self.tenant
+    }
 }
 
 /// A component that may be part of entries.
@@ -56,12 +65,13 @@ struct Checked<'a> {
 }
 
 impl Host {
-    /// Joins the components of `app`, compiles and links them. `artifacts` has one for each.
+    /// Joins the components of `app`, which is `tenant`'s, compiles and links them. `artifacts` has one for each.
     ///
     /// # Errors
     /// With everything that would keep the app from running.
     pub fn link(
         &self,
+        tenant: &Arc<Tenant>,
         app: App,
         artifacts: &BTreeMap<Name, Artifact>,
     ) -> Result<LinkedApp, LinkFaults> {
@@ -75,14 +85,14 @@ impl Host {
                 continue;
             };
             if let Some(granted) =
-                self.check(&app, name, artifact, &surfaces, &neighbourhood, &mut faults)
+                check(tenant, &app, name, artifact, &surfaces, &neighbourhood, &mut faults)
             {
                 checked.insert(name, Checked { artifact, granted });
             }
         }
         let (mut entries, mut code) = (Vec::new(), 0);
         for entry in app.entries() {
-            let unfit = self.check_entry(&app, &entry, &surfaces);
+            let unfit = check_entry(tenant, &app, &entry, &surfaces);
             if !unfit.is_empty() {
                 faults.extend(unfit);
                 continue;
@@ -103,64 +113,11 @@ impl Host {
             return Err(LinkFaults(faults));
         }
         match Router::new(app.routes(), entries.iter().map(|linked| &linked.entry)) {
-            Ok(router) => Ok(LinkedApp { app, entries, router, neighbourhood }),
+            Ok(router) => {
+                Ok(LinkedApp { app, tenant: tenant.clone(), entries, router, neighbourhood })
+            }
             Err(reason) => Err(LinkFaults(vec![LinkFault::Route(reason)])),
         }
-    }
-
-    /// What `component` is granted, whatever it is joined with.
-    fn check(
-        &self,
-        app: &App,
-        name: &Name,
-        artifact: &Artifact,
-        surfaces: &Surfaces,
-        neighbourhood: &Neighbourhood,
-        faults: &mut Vec<LinkFault>,
-    ) -> Option<Granted> {
-        let component = app.components().get(name)?;
-        let before = faults.len();
-        let Component { limits, grants, .. } = component;
-        let quotas = grants.files.values().filter_map(|folder| folder.quota);
-        let above = self.settings.ceilings.exceeded(limits, quotas).into_iter();
-        faults.extend(above.map(|fault| LinkFault::Limit { component: name.clone(), fault }));
-        let imports = surfaces.imports_of_host(app, name, component, artifact, faults)?;
-        match self.core.capabilities.grant(app.name(), name, component, &imports, neighbourhood) {
-            Ok(granted) => (faults.len() == before).then_some(granted),
-            Err(found) => {
-                let fault = |fault| LinkFault::Grant { component: name.clone(), fault };
-                faults.extend(found.into_iter().map(fault));
-                None
-            }
-        }
-    }
-
-    /// What is wrong with `entry` that is wrong with none of its parts by itself.
-    fn check_entry(&self, app: &App, entry: &Entry, surfaces: &Surfaces) -> Vec<LinkFault> {
-        let mut faults = Vec::new();
-        let parts = app.parts(entry);
-        for part in &parts {
-            let is_wired = || part.wires.iter().any(|wire| wire.interface.is_for(HANDLER));
-            if surfaces.hands_on(part.name) && !is_wired() {
-                let (component, entry) = (part.name.clone(), entry.clone());
-                faults.push(LinkFault::NothingBehind { component, entry });
-            }
-        }
-        if let [_, _, ..] = &parts[..] {
-            // What an instance may have is what all of its parts may have.
-            let memory = parts.iter().map(|part| part.component.limits.memory.bytes());
-            let memory = MemorySize::from_bytes(memory.fold(0, u64::saturating_add));
-            let ceilings =
-                Ceilings { memory: self.settings.ceilings.memory, ..Ceilings::default() };
-            let above = ceilings.exceeded(&Limits { memory, ..Limits::default() }, iter::empty());
-            let fault = |fault| LinkFault::JoinedLimit { entry: entry.clone(), fault };
-            faults.extend(above.into_iter().map(fault));
-        }
-        let shares = reuse(&parts).is_some_and(|reuse| reuse.calls.get() > 1);
-        if shares && app.calls_itself(entry) {
-            faults.push(LinkFault::SharedCircle { entry: entry.clone() });
-        }
-        faults
     }
 
     fn link_entry(
@@ -225,6 +182,60 @@ impl Host {
         }
         Ok(code)
     }
+}
+
+/// What `component` is granted, whatever it is joined with.
+fn check(
+    tenant: &Tenant,
+    app: &App,
+    name: &Name,
+    artifact: &Artifact,
+    surfaces: &Surfaces,
+    neighbourhood: &Neighbourhood,
+    faults: &mut Vec<LinkFault>,
+) -> Option<Granted> {
+    let component = app.components().get(name)?;
+    let before = faults.len();
+    let Component { limits, grants, .. } = component;
+    let quotas = grants.files.values().filter_map(|folder| folder.quota);
+    let above = tenant.ceilings.exceeded(limits, quotas).into_iter();
+    faults.extend(above.map(|fault| LinkFault::Limit { component: name.clone(), fault }));
+    let imports = surfaces.imports_of_host(app, name, component, artifact, faults)?;
+    match tenant.capabilities.grant(app.name(), name, component, &imports, neighbourhood) {
+        Ok(granted) => (faults.len() == before).then_some(granted),
+        Err(found) => {
+            let fault = |fault| LinkFault::Grant { component: name.clone(), fault };
+            faults.extend(found.into_iter().map(fault));
+            None
+        }
+    }
+}
+
+/// What is wrong with `entry` that is wrong with none of its parts by itself.
+fn check_entry(tenant: &Tenant, app: &App, entry: &Entry, surfaces: &Surfaces) -> Vec<LinkFault> {
+    let mut faults = Vec::new();
+    let parts = app.parts(entry);
+    for part in &parts {
+        let is_wired = || part.wires.iter().any(|wire| wire.interface.is_for(HANDLER));
+        if surfaces.hands_on(part.name) && !is_wired() {
+            let (component, entry) = (part.name.clone(), entry.clone());
+            faults.push(LinkFault::NothingBehind { component, entry });
+        }
+    }
+    if let [_, _, ..] = &parts[..] {
+        // What an instance may have is what all of its parts may have.
+        let memory = parts.iter().map(|part| part.component.limits.memory.bytes());
+        let memory = MemorySize::from_bytes(memory.fold(0, u64::saturating_add));
+        let ceilings = Ceilings { memory: tenant.ceilings.memory, ..Ceilings::default() };
+        let above = ceilings.exceeded(&Limits { memory, ..Limits::default() }, iter::empty());
+        let fault = |fault| LinkFault::JoinedLimit { entry: entry.clone(), fault };
+        faults.extend(above.into_iter().map(fault));
+    }
+    let shares = reuse(&parts).is_some_and(|reuse| reuse.calls.get() > 1);
+    if shares && app.calls_itself(entry) {
+        faults.push(LinkFault::SharedCircle { entry: entry.clone() });
+    }
+    faults
 }
 
 /// How an instance of `parts` is used again: as far as all of them allow.

@@ -1,19 +1,21 @@
-//! The app that answers, and what each of its components has under way.
+//! An app at work, and what each of its components has under way.
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Weak},
 };
 
+use dhow_capabilities::Neighbours;
 use dhow_manifest::{Entry, Name};
 use tokio::sync::Semaphore;
 
-use crate::{Core, LinkedApp, LinkedEntry, admission::Tenant, router::Router};
+use crate::{Core, Host, LinkedApp, LinkedEntry, Tenant, router::Router};
 
 /// An app at work. It is kept small: there may be a hundred thousand of which none is called.
 pub struct LiveApp {
     name: Name,
-    entries: Box<[Arc<LiveEntry>]>,
+    pub(crate) tenant: Arc<Tenant>,
+    entries: Box<[LiveEntry]>,
     /// Gives indexes of `entries`.
     router: Router,
     /// By which its components call each other.
@@ -21,11 +23,17 @@ pub struct LiveApp {
 }
 
 /// An entry at work.
-pub struct LiveEntry {
+pub(crate) struct LiveEntry {
     pub(crate) linked: LinkedEntry,
-    pub(crate) tenant: Arc<Tenant>,
     /// Of each component that it is made of.
     pub(crate) permits: Box<[Permits]>,
+}
+
+/// Who is called: an entry of an app at work, and with it the app.
+#[derive(Clone)]
+pub struct Callee {
+    pub(crate) app: Arc<LiveApp>,
+    index: usize,
 }
 
 /// One for each invocation that a component may have under way, in whatever entry.
@@ -35,12 +43,13 @@ pub(crate) struct Permits {
     pub(crate) limit: u32,
 }
 
-impl LiveApp {
-    pub(crate) fn new(
-        LinkedApp { app, entries, router, neighbourhood }: LinkedApp,
-        core: &Arc<Core>,
-        tenant: &Arc<Tenant>,
-    ) -> Arc<Self> {
+impl Host {
+    /// Sets an app to work. Nobody finds it yet.
+    pub fn start(
+        &self,
+        LinkedApp { app, tenant, entries, router, neighbourhood }: LinkedApp,
+    ) -> Arc<LiveApp> {
+        let core = &self.core;
         let permits: BTreeMap<&Name, Permits> = app
             .components()
             .iter()
@@ -56,43 +65,65 @@ impl LiveApp {
                 let mut names: Vec<_> = linked.parts.iter().collect();
                 names.sort();
                 let permits = names.iter().filter_map(|name| permits.get(*name)).cloned().collect();
-                Arc::new(LiveEntry { permits, tenant: tenant.clone(), linked })
+                LiveEntry { permits, linked }
             })
             .collect();
-        let live = Arc::new(Self { name: app.name().clone(), entries, router, core: core.clone() });
+        let name = app.name().clone();
+        let live = Arc::new(LiveApp { name, tenant, entries, router, core: core.clone() });
         if app.components().values().any(|component| !component.grants.calls.is_empty()) {
             core.keep_places_for_calls();
         }
-        let neighbours: Weak<Self> = Arc::downgrade(&live);
+        let neighbours: Weak<dyn Neighbours> = Arc::<LiveApp>::downgrade(&live);
         neighbourhood.settle(neighbours);
         live
     }
+}
 
+impl LiveApp {
     /// The app's name.
     pub fn name(&self) -> &Name {
         &self.name
     }
 
     /// Who answers requests for `path`.
-    pub fn route(&self, path: &str) -> Option<&Arc<LiveEntry>> {
-        self.entries.get(self.router.find(path)?)
+    pub fn route(self: &Arc<Self>, path: &str) -> Option<Callee> {
+        self.callee(self.router.find(path)?)
     }
 
     /// The component `name` as others call it: with no middleware in front of it.
-    pub(crate) fn neighbour(&self, name: &Name) -> Option<&Arc<LiveEntry>> {
+    pub(crate) fn neighbour(self: &Arc<Self>, name: &Name) -> Option<Callee> {
         let is_called = |entry: &Entry| entry.component == *name && entry.middleware.is_empty();
-        self.entries.iter().find(|live| is_called(&live.linked.entry))
+        self.callee(self.entries.iter().position(|live| is_called(&live.linked.entry))?)
+    }
+
+    fn callee(self: &Arc<Self>, index: usize) -> Option<Callee> {
+        (index < self.entries.len()).then(|| Callee { app: self.clone(), index })
     }
 }
 
-impl LiveEntry {
+impl Callee {
+    pub(crate) fn entry(&self) -> &LiveEntry {
+        #[expect(clippy::indexing_slicing, reason = "`callee` alone makes one, after a look")]
+        &self.app.entries[self.index]
+    }
+
+    /// The app's name.
+    pub fn app(&self) -> &Name {
+        &self.app.name
+    }
+
+    /// Whose app it is.
+    pub fn tenant(&self) -> &Name {
+        self.app.tenant.name()
+    }
+
     /// The name of the component that answers.
-    pub fn name(&self) -> &Name {
-        &self.linked.entry.component
+    pub fn component(&self) -> &Name {
+        &self.entry().linked.entry.component
     }
 
     /// Whether its code is loaded.
     pub fn is_loaded(&self) -> bool {
-        self.linked.code.is_loaded()
+        self.entry().linked.code.is_loaded()
     }
 }

@@ -1,7 +1,7 @@
 //! Calls by name, from one component of an app to another: each is an invocation of its own, with the
 //! instance, the limits and the place that a request from outside would have.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use dhow_capabilities::{Calling, Depth, HttpError, Neighbours, WasiBody};
 use dhow_engine::CallError;
@@ -16,13 +16,13 @@ use tokio::sync::mpsc;
 use crate::{Core, Failure, Invocation, LiveApp, RequestId, ResponseBody};
 
 impl Neighbours for LiveApp {
-    fn call(&self, name: &Name, depth: Depth, request: Request<WasiBody>) -> Calling {
-        let Some(entry) = self.neighbour(name).cloned() else {
+    fn call(self: Arc<Self>, name: &Name, depth: Depth, request: Request<WasiBody>) -> Calling {
+        let Some(callee) = self.neighbour(name) else {
             return Box::pin(async { Err(HttpError::DestinationNotFound) });
         };
         let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
         request.extensions_mut().insert(depth);
-        let invocation = Invocation { id: RequestId::next(), entry, request };
+        let invocation = Invocation { id: RequestId::next(), callee, request };
         let core = self.core.clone();
         let (answer, answered) = oneshot::channel();
         // In a task of its own: the caller's instance polls what it waits for only between steps of
@@ -40,7 +40,7 @@ const PIECES: usize = 1;
 impl Core {
     /// Runs `invocation` until its response is read, or nobody waits for it.
     async fn answer(&self, invocation: Invocation, mut answer: Answer) {
-        let (name, id) = (invocation.entry.name().clone(), invocation.id);
+        let (name, id) = (invocation.callee.component().clone(), invocation.id);
         let start = Instant::now();
         let response = tokio::select! {
             response = self.dispatch(invocation) => response,

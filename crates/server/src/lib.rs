@@ -1,10 +1,11 @@
 //! The composition root: a host, a listener, and how they end.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use dhow_capabilities::Capabilities;
 use dhow_engine::{Engine, EngineError};
-use dhow_host::Host;
+use dhow_host::{Host, LinkedApp, Revision, Site, Tenant, Traffic};
+use dhow_manifest::{Ceilings, Name};
 use dhow_triggers::http::{HttpTrigger, Settings};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
@@ -21,14 +22,34 @@ pub use dhow_host::Settings as HostSettings;
 ///
 /// # Errors
 /// When the engine does not run on this machine.
-pub fn host(
-    options: &Options,
-    capabilities: Capabilities,
-    settings: HostSettings,
-) -> Result<Arc<Host>, EngineError> {
+pub fn host(options: &Options, settings: HostSettings) -> Result<Arc<Host>, EngineError> {
     let engine = Engine::new(options)?;
-    Ok(Arc::new(Host::new(engine, capabilities, settings)))
+    Ok(Arc::new(Host::new(engine, settings)))
 }
+
+/// The one tenant of a process that serves its own user's app.
+///
+/// # Panics
+/// Never: no instance is kept for it.
+pub fn only_tenant(host: &Host, capabilities: Capabilities, ceilings: Ceilings) -> Arc<Tenant> {
+    let tenant = Name::new(DEFAULT_TENANT)
+        .ok()
+        .and_then(|name| host.tenant(name, capabilities, ceilings, 0).ok());
+    let Some(tenant) = tenant else { unreachable!("`{DEFAULT_TENANT}` is a name") };
+    tenant
+}
+
+/// Makes `app` the one that answers, whatever the host of a request.
+pub fn serve_everywhere(host: &Host, app: LinkedApp) {
+    let tenant = app.tenant().clone();
+    let site = Site::new(tenant, app.app().name().clone());
+    let revision = Revision::linked(1, host.start(app), None);
+    site.set(BTreeMap::from([(1, revision.clone())]), Traffic::all(revision));
+    host.table().set_elsewhere(site);
+}
+
+/// Whose apps are where nobody says otherwise.
+pub const DEFAULT_TENANT: &str = "default";
 
 /// A server that has its port, and does not answer yet.
 pub struct Server {

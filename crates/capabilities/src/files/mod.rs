@@ -105,7 +105,7 @@ fn open_folder(
     volumes: &Volumes,
     wasi: &mut WasiCtxBuilder,
 ) -> io::Result<Option<Quota>> {
-    let real = host.canonicalize()?;
+    let real = volumes.find(host)?;
     let permissions = match folder.quota {
         Some(_) => FsPerms::ReadWrite,
         None => FsPerms::ReadOnly,

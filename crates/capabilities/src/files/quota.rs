@@ -31,6 +31,8 @@ const PAUSE: u32 = 10;
 /// Where the folders are that manifests name, and what is in those that can be written to.
 pub(crate) struct Volumes {
     root: PathBuf,
+    /// Whether folders that are missing are made.
+    makes_missing: bool,
     /// Shared by all who write to the same folder.
     usages: Mutex<HashMap<PathBuf, Weak<Usage>>>,
 }
@@ -38,7 +40,20 @@ pub(crate) struct Volumes {
 impl Volumes {
     /// Paths are relative to `root`.
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, usages: Mutex::default() }
+        Self { root, makes_missing: false, usages: Mutex::default() }
+    }
+
+    /// From here on folders are made where there are none.
+    pub(crate) fn make_missing(&mut self) {
+        self.makes_missing = true;
+    }
+
+    /// The canonical path of `folder`.
+    pub(super) fn find(&self, folder: &Path) -> io::Result<PathBuf> {
+        if self.makes_missing {
+            fs::create_dir_all(folder)?;
+        }
+        folder.canonicalize()
     }
 
     pub(crate) fn path_of(&self, folder: &Path) -> PathBuf {

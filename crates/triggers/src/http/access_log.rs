@@ -2,12 +2,13 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Instant,
 };
 
 use bytes::Bytes;
-use dhow_host::RequestId;
+use dhow_host::{Callee, RequestId, Revision};
 use dhow_manifest::Name;
 use http::{Method, Request, Response, StatusCode, Uri, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
@@ -19,7 +20,8 @@ pub(super) struct Record {
     start: Instant,
     method: Method,
     uri: Uri,
-    pub(super) component: Option<Name>,
+    /// Who is to answer.
+    pub(super) callee: Option<(Callee, Arc<Revision>)>,
     status: Option<StatusCode>,
     bytes: u64,
     /// What the response says that its body has.
@@ -34,7 +36,7 @@ impl Record {
             start,
             method: request.method().clone(),
             uri: request.uri().clone(),
-            component: None,
+            callee: None,
             status: None,
             bytes: 0,
             length: None,
@@ -42,7 +44,15 @@ impl Record {
         }
     }
 
+    /// The component that is to answer.
+    pub(super) fn component(&self) -> Option<&Name> {
+        self.callee.as_ref().map(|(callee, _)| callee.component())
+    }
+
     pub(super) fn begin_response<B: Body>(&mut self, response: &Response<B>) {
+        if let Some((_, revision)) = &self.callee {
+            revision.stats().record(response.status(), self.start.elapsed());
+        }
         self.status = Some(response.status());
         let length = response.headers().get(CONTENT_LENGTH);
         self.length = length.and_then(|value| value.to_str().ok()?.parse().ok());
@@ -68,8 +78,8 @@ const MAX_PATH: usize = 512;
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let Self { id, method, bytes, .. } = self;
-        let component = self.component.as_ref().map(display);
+        let Self { id, method, bytes, .. } = &*self;
+        let component = self.component().map(display);
         let time = self.start.elapsed();
         let path = self.uri.path();
         // As much as helps; the client chooses its length.

@@ -11,6 +11,7 @@ use std::{
 };
 
 use dhow_host::Host;
+use http::uri::Scheme;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -18,7 +19,12 @@ use hyper_util::{
 };
 use tokio::{net::TcpStream, sync::watch, time::sleep};
 
-use super::{Settings, cork::Corked, respond, route};
+use super::{
+    Settings,
+    cork::Corked,
+    respond,
+    route::{self, Routed},
+};
 
 /// What a client may send of a request's head; more is 431. What proxies and browsers stay below.
 /// With HTTP/1.1 it is also what is read ahead of a body, and written ahead of the network.
@@ -49,7 +55,7 @@ pub(super) async fn serve(
         let has_request = has_request.clone();
         move |request: hyper::Request<Incoming>| {
             has_request.store(true, Ordering::Relaxed);
-            answer(host.clone(), request)
+            answer(host.clone(), Scheme::HTTP, request)
         }
     });
     let builder = builder(&settings);
@@ -108,15 +114,16 @@ fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
 /// A request in: routed, dispatched, and whatever came of it made a response.
 async fn answer(
     host: Arc<Host>,
+    scheme: Scheme,
     request: hyper::Request<Incoming>,
 ) -> Result<http::Response<respond::Body>, Infallible> {
     let mut exchange = respond::Exchange::begin(&request);
-    Ok(match route::route(&host, exchange.id(), request) {
-        Ok(invocation) => {
-            exchange.is_for(invocation.entry.name());
+    Ok(match route::route(&host, exchange.id(), scheme, request).await {
+        Ok(Routed { revision, invocation }) => {
+            exchange.is_for(&invocation.callee, revision);
             let outcome = host.dispatch(invocation).await;
             exchange.respond(outcome.map_err(Into::into))
         }
-        Err(refusal) => exchange.respond(Err(refusal.into())),
+        Err(problem) => exchange.respond(Err(problem)),
     })
 }

@@ -1,10 +1,9 @@
 //! From an outcome to a response: the one table of statuses, and the line in the log.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use dhow_host::{CallError, Failure, RequestId, ResponseBody};
-use dhow_manifest::Name;
+use dhow_host::{CallError, Callee, Failure, RequestId, ResponseBody, Revision};
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
@@ -60,7 +59,10 @@ impl Problem {
                 (StatusCode::REQUEST_TIMEOUT, "timed out", false)
             }
             Self::Refused(Refusal::NoApp) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", false)
+                (StatusCode::NOT_FOUND, "no app answers at this host", false)
+            }
+            Self::Refused(Refusal::NoRevision) => {
+                (StatusCode::NOT_FOUND, "the app has no revision here", false)
             }
             Self::Failed(
                 Failure::Busy(_) | Failure::Full(_) | Failure::Call(CallError::NoRoom),
@@ -114,8 +116,8 @@ impl Exchange {
         self.id
     }
 
-    pub(super) fn is_for(&mut self, component: &Name) {
-        self.record.component = Some(component.clone());
+    pub(super) fn is_for(&mut self, callee: &Callee, revision: Arc<Revision>) {
+        self.record.callee = Some((callee.clone(), revision));
     }
 
     pub(super) fn respond(
@@ -157,7 +159,7 @@ impl Exchange {
         let Public { status, text, is_fault } = problem.public();
         let id = self.id;
         if is_fault {
-            let component = self.record.component.as_ref().map(display);
+            let component = self.record.component().map(display);
             tracing::error!(component, %id, "{problem}");
         }
         let text = if self.is_head { String::new() } else { format!("{text} (request {id})\n") };

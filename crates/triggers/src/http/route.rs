@@ -1,6 +1,8 @@
 //! From a request to an invocation: who is meant, and is the request one that can be passed on.
 
-use dhow_host::{Host, Invocation, RequestId};
+use std::sync::Arc;
+
+use dhow_host::{Failure, Host, Invocation, RequestId, Revision};
 use http::{
     HeaderMap, Request, Uri,
     header::{HOST, HeaderValue},
@@ -10,13 +12,17 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use thiserror::Error;
 
+use super::respond::Problem;
+
 /// A request that no component gets to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(super) enum Refusal {
     #[error("no route matches the path")]
     NoRoute,
-    #[error("no app is live")]
+    #[error("no app answers at this host")]
     NoApp,
+    #[error("the app has no revision to answer")]
+    NoRevision,
     /// RFC 9112, section 3.2: none or several in HTTP/1.1, or one that is no authority.
     #[error("the request has no valid host")]
     BadHost,
@@ -27,27 +33,39 @@ pub(super) enum Refusal {
     Method,
 }
 
-/// Finds the entry for `request`, with one read of the live table.
-pub(super) fn route(
+/// A request that somebody is to answer.
+pub(super) struct Routed {
+    pub(super) revision: Arc<Revision>,
+    pub(super) invocation: Invocation,
+}
+
+/// Finds who answers `request`, with one read of the live table. A revision that was not called yet is
+/// linked first.
+pub(super) async fn route(
     host: &Host,
     id: RequestId,
+    scheme: Scheme,
     request: Request<Incoming>,
-) -> Result<Invocation, Refusal> {
+) -> Result<Routed, Problem> {
     let (mut parts, body) = request.into_parts();
     if parts.method == http::Method::CONNECT {
-        return Err(Refusal::Method);
+        return Err(Refusal::Method.into());
     }
-    parts.uri = absolute(&parts.uri, &parts.headers)?;
-    let app = host.live().ok_or(Refusal::NoApp)?;
-    let entry = app.route(parts.uri.path()).ok_or(Refusal::NoRoute)?.clone();
+    parts.uri = absolute(scheme, &parts.uri, &parts.headers)?;
+    let name = parts.uri.host().ok_or(Refusal::BadHost)?;
+    let (_, revision) = host.table().find(name, id, &parts.headers).ok_or(Refusal::NoApp)?;
+    let revision = revision.ok_or(Refusal::NoRevision)?;
+    let app = host.live(&revision).await.map_err(Failure::Load)?;
+    let callee = app.route(parts.uri.path()).ok_or(Refusal::NoRoute)?;
     let body = body.map_err(Into::into).boxed_unsync();
-    Ok(Invocation { id, entry, request: Request::from_parts(parts, body) })
+    let invocation = Invocation { id, callee, request: Request::from_parts(parts, body) };
+    Ok(Routed { revision, invocation })
 }
 
 /// The request's target with scheme and authority, which stand in the URI or in the host header.
 /// Where both do they must agree: whoever guesses lets one tenant be taken for another
 /// (CVE-2024-32980).
-fn absolute(uri: &Uri, headers: &HeaderMap) -> Result<Uri, Refusal> {
+fn absolute(scheme: Scheme, uri: &Uri, headers: &HeaderMap) -> Result<Uri, Refusal> {
     let mut hosts = headers.get_all(HOST).iter();
     let header = hosts.next().map(parse_host).transpose()?;
     if hosts.next().is_some() {
@@ -60,7 +78,7 @@ fn absolute(uri: &Uri, headers: &HeaderMap) -> Result<Uri, Refusal> {
         (None, None) => return Err(Refusal::BadHost),
     };
     let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTP);
+    parts.scheme = Some(scheme);
     parts.authority = Some(authority);
     // `OPTIONS *` is about the server as a whole; there is no such thing here but its root.
     parts.path_and_query = Some(match uri.path_and_query() {
@@ -91,7 +109,7 @@ mod tests {
         for host in hosts {
             headers.append(HOST, host.parse().unwrap());
         }
-        absolute(&uri.parse().unwrap(), &headers).map(|uri| uri.to_string())
+        absolute(Scheme::HTTP, &uri.parse().unwrap(), &headers).map(|uri| uri.to_string())
     }
 
     #[test]
