@@ -129,3 +129,34 @@ impl fmt::Display for Capability<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::App;
+
+    #[test]
+    fn what_a_component_may_do_is_said_without_what_is_hidden() {
+        for (grants, expected) in [
+            ("", &["answer, and nothing else"][..]),
+            (
+                "secrets = ['b', 'a'], env = ['LOG'], config = { x = 'hush', y = 'hush' }",
+                &["read the configuration x, y", "read the secrets a, b", "read the variables LOG"],
+            ),
+            (
+                "sql = { \"postgres://u:hush@db\" = 'main' }, http = ['https://*.example.com'], \
+                 files = { '/a' = 'a', '/b' = { folder = 'b', write = true } }",
+                &[
+                    "send requests to https://*.example.com",
+                    "open the database postgres://u:…@db: main",
+                    "read /a: a",
+                    "write to /b: b, up to 1GiB",
+                ],
+            ),
+        ] {
+            let text =
+                format!("name = 'a'\n[component.a]\nsource = 'a.wasm'\ngrants = {{ {grants} }}\n");
+            let app = App::parse("dhow.toml", &text).unwrap();
+            assert_eq!(app.components()["a"].grants.describe(), expected, "{grants}");
+        }
+    }
+}
