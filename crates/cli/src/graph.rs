@@ -7,7 +7,7 @@ use dhow_manifest::{App, Component, HANDLER, Name};
 use dhow_package::{Artifact, Description};
 use serde::Serialize;
 
-use crate::{app::LocalApp, args::InspectFormat, error::CliError, grants, output};
+use crate::{app::LocalApp, args::InspectFormat, error::CliError, output};
 
 pub(crate) fn inspect(path: &Path, format: InspectFormat) -> Result<ExitCode, CliError> {
     let graph = Graph::of(&LocalApp::read(path)?);
@@ -94,7 +94,7 @@ impl Graph {
                 size: built.map(|(artifact, _)| artifact.bytes().len()),
                 digest: built.map(|(artifact, _)| artifact.digest().to_string()),
                 language: built.and_then(|(_, description)| description.language()),
-                may: grants::lines(&component.grants),
+                may: component.grants.describe(),
             }
         };
         let imports = |name: &Name| {

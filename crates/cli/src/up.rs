@@ -15,7 +15,7 @@ use crate::{
     args::UpArgs,
     build, compile,
     error::CliError,
-    folders, grants,
+    folders,
     output::{self, PrefixedOutput},
 };
 
@@ -152,7 +152,7 @@ fn print_component(name: &Name, Component { grants, limits, instances, uses, .. 
     for (interface, used) in uses {
         output::progress(format_args!("    uses     {used}, by {interface}"));
     }
-    for line in grants::lines(grants) {
+    for line in grants.describe() {
         output::progress(format_args!("    may      {line}"));
     }
     output::progress(format_args!(

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, ops::Range, path::PathBuf};
 use toml::de::DeTable;
 
 use crate::{
-    Entry, Fault, Faults, Grants, Instances, InterfaceName, Limits, Name, PathPattern, Route,
-    grants, instances,
+    Entry, Fault, Faults, Grants, Instances, InterfaceName, Limits, Name, PathPattern, Rollout,
+    Route, grants, instances,
     raw::{self, Table, Value},
-    routes,
+    rollout, route, routes,
     wiring::{self, Reference},
 };
 
@@ -21,6 +21,8 @@ pub struct App {
     version: Option<String>,
     components: BTreeMap<Name, Component>,
     routes: Vec<Route>,
+    health: Option<String>,
+    rollout: Option<Rollout>,
 }
 
 /// One component of an [`App`].
@@ -97,6 +99,8 @@ impl App {
             components: BTreeMap::from([(name.clone(), component)]),
             name,
             version: None,
+            health: None,
+            rollout: None,
         }
     }
 
@@ -118,6 +122,16 @@ impl App {
     /// The HTTP routes in the order of the manifest. Their entries' components exist.
     pub fn routes(&self) -> &[Route] {
         &self.routes
+    }
+
+    /// The path that is asked whether the app is well; a route leads there.
+    pub fn health(&self) -> Option<&str> {
+        self.health.as_deref()
+    }
+
+    /// How a new revision takes the place of the one before; at once where nothing is said.
+    pub fn rollout(&self) -> Option<&Rollout> {
+        self.rollout.as_ref()
     }
 }
 
@@ -141,6 +155,8 @@ fn read_app(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Option<App> {
     let mut components = read_components(table.get("component"), faults);
     routes::resolve(&mut components, faults);
     let routes = routes::read(table.get("http"), &components, faults);
+    let health = table.get("health").and_then(|value| read_health(value, &routes, faults));
+    let rollout = table.get("rollout").and_then(|value| rollout::read(value, faults));
     table.finish(faults);
     Some(App {
         name: name?,
@@ -150,7 +166,24 @@ fn read_app(mut table: Table<'_>, faults: &mut Vec<Fault>) -> Option<App> {
             .filter_map(|(name, found)| Some((name, found.component?)))
             .collect(),
         routes,
+        health,
+        rollout,
     })
+}
+
+fn read_health(value: Value<'_>, routes: &[Route], faults: &mut Vec<Fault>) -> Option<String> {
+    const EXAMPLE: &str = r#"health = "/healthz""#;
+    let path = raw::parsed(value, EXAMPLE, faults, |text| {
+        let error = "a path begins with `/` and holds only what paths of requests do";
+        route::is_path(text).then(|| text.to_owned()).ok_or(error)
+    })?;
+    // Where there is none, that is a fault by itself.
+    if !routes.is_empty() && !routes.iter().any(|route| route.path.matches(&path)) {
+        faults.push(Fault::new(value.span(), format!("no route leads to `{path}`")).help(format!(
+            "write a route to a component that answers: [[http]]\npath = \"{path}\""
+        )));
+    }
+    Some(path)
 }
 
 fn read_name(text: &str, span: Range<usize>, faults: &mut Vec<Fault>) -> Option<Name> {
@@ -358,4 +391,46 @@ fn limit_or_fault<T>(
             );
         })
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn health(text: &str, path: &str) -> Result<Option<String>, String> {
+        let text = format!(
+            "name = \"a\"\nhealth = {text}\n[[http]]\npath = \"{path}\"\ncomponent = \"a\"\n\
+             [component.a]\nsource = \"a.wasm\"\n"
+        );
+        match App::parse("dhow.toml", &text) {
+            Ok(app) => Ok(app.health().map(str::to_owned)),
+            Err(faults) => Err(faults.to_string()),
+        }
+    }
+
+    #[test]
+    fn health_is_a_path_that_a_route_leads_to() {
+        for route in ["/healthz", "/...", "/:page", "/healthz/..."] {
+            assert_eq!(health("\"/healthz\"", route), Ok(Some("/healthz".to_owned())), "{route}");
+        }
+        let no_path = "a path begins with `/` and holds only what paths of requests do";
+        for (text, route, expected) in [
+            ("\"/healthz\"", "/api/...", "no route leads to `/healthz`".to_owned()),
+            ("\"/healthz\"", "/healthz/", "no route leads to `/healthz`".to_owned()),
+            ("\"healthz\"", "/...", format!("`healthz`: {no_path}")),
+            ("\"\"", "/...", format!("``: {no_path}")),
+            ("\"/a b\"", "/...", format!("`/a b`: {no_path}")),
+            ("\"/a?b\"", "/...", format!("`/a?b`: {no_path}")),
+            ("1", "/...", "expected a string, found an integer".to_owned()),
+        ] {
+            let expected = format!("dhow.toml:2:10: {expected}");
+            assert_eq!(health(text, route), Err(expected), "{text} {route}");
+        }
+    }
+
+    #[test]
+    fn what_says_nothing_of_health_and_rollouts_has_neither() {
+        let app = App::of_component(Name::new("a").unwrap(), PathBuf::from("a.wasm"));
+        assert_eq!((app.health(), app.rollout()), (None, None));
+    }
 }

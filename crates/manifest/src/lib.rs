@@ -7,6 +7,7 @@
 //! place in the text and what to write instead.
 
 mod app;
+mod changes;
 mod fault;
 mod grants;
 mod instances;
@@ -14,11 +15,13 @@ mod limits;
 mod name;
 mod operator;
 mod raw;
+mod rollout;
 mod route;
 mod routes;
 mod wiring;
 
 pub use app::{App, Build, Component};
+pub use changes::{Change, ChangeKind};
 pub use fault::{Fault, Faults, Position};
 pub use grants::{
     Endpoint, EndpointError, Environment, Folder, Grants, HostError, HostPattern, Origin,
@@ -28,9 +31,11 @@ pub use instances::{Instances, Reuse};
 pub use limits::{Limits, LimitsError, MemorySize};
 pub use name::{Name, NameError};
 pub use operator::{
-    AboveCeiling, Backend, BlobBackend, Ceilings, Egress, Hidden, KeyValueBackend, Operator, Rule,
-    S3Bucket, Secret, SqlBackend,
+    AboveCeiling, Backend, BlobBackend, Ceilings, CertificateFiles, CpuShare, Domain, DomainError,
+    Egress, Hidden, KeyValueBackend, Listen, Operator, Quota, Rule, S3Bucket, Secret,
+    ServerSettings, SqlBackend, TenantSettings,
 };
+pub use rollout::{Percent, Rollout};
 pub use route::{PathPattern, PathPatternError, Route, Segment};
 pub use wiring::{
     Entry, HANDLER, InterfaceName, MAX_PARTS, NoInterface, Part, Wire, are_compatible,

@@ -4,8 +4,8 @@ use std::{borrow::Borrow, fmt, sync::Arc};
 
 use thiserror::Error;
 
-/// The name of an app or a component: a DNS label (RFC 1123, section 2.1), so that it can stand
-/// in host names, file names and log fields as it is. Cheap to clone.
+/// The name of an app, a component or a tenant: a DNS label (RFC 1123, section 2.1), so that it can
+/// stand in host names, file names and log fields as it is. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 

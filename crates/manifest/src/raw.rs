@@ -1,7 +1,7 @@
 //! The manifest's TOML, read key by key. Every key that is asked for becomes known; what is left
 //! when a table is finished is a fault.
 
-use std::ops::Range;
+use std::{fmt, ops::Range};
 
 use toml::{
     Spanned,
@@ -110,6 +110,48 @@ pub(crate) fn integer(value: Value<'_>, example: &str, faults: &mut Vec<Fault>) 
         return None;
     };
     Some(i64::from_str_radix(number.as_str(), number.radix()).unwrap_or(i64::MAX))
+}
+
+/// `value`, an integer or a float, in thousandths, rounded. What is below 0 or no number is -1, and
+/// what is above an `i64` is `i64::MAX`: out of every range.
+pub(crate) fn thousandths(value: Value<'_>, example: &str, faults: &mut Vec<Fault>) -> Option<i64> {
+    if value.get_ref().as_integer().is_some() {
+        return integer(value, example, faults).map(|whole| whole.saturating_mul(1_000));
+    }
+    let Some(float) = value.get_ref().as_float() else {
+        faults.push(wrong_type(value, "a number", example));
+        return None;
+    };
+    let number: f64 = float.as_str().parse().unwrap_or(f64::NAN);
+    // A conversion from a float ends at the bounds of the integer.
+    Some(if number >= 0.0 { (number * 1_000.0).round() as i64 } else { -1 })
+}
+
+/// Writes thousandths as they are read: `1.5` for 1500.
+pub(crate) fn fmt_thousandths(thousandths: u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let (whole, rest) = (thousandths / 1_000, thousandths % 1_000);
+    if rest == 0 {
+        return write!(f, "{whole}");
+    }
+    write!(f, "{whole}.{}", format!("{rest:03}").trim_end_matches('0'))
+}
+
+/// What `parse` makes of the string `value`.
+pub(crate) fn parsed<T, E: fmt::Display>(
+    value: Value<'_>,
+    example: &str,
+    faults: &mut Vec<Fault>,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Option<T> {
+    let text = string(value, example, faults)?;
+    parse(text)
+        .map_err(|error| {
+            faults.push(
+                Fault::new(value.span(), format!("`{}`: {error}", text.escape_debug()))
+                    .help(format!("write: {example}")),
+            );
+        })
+        .ok()
 }
 
 /// `value` as a table.

@@ -85,6 +85,23 @@ impl PathPattern {
         &self.segments
     }
 
+    /// Whether `path` is matched.
+    pub(crate) fn matches(&self, path: &str) -> bool {
+        let Some(rest) = path.strip_prefix('/') else { return false };
+        let mut parts = rest.split('/');
+        for segment in &self.segments {
+            let is_matched = match segment {
+                Segment::Rest => return true,
+                Segment::Text(text) => parts.next() == Some(text),
+                Segment::Parameter(_) => parts.next().is_some_and(|part| !part.is_empty()),
+            };
+            if !is_matched {
+                return false;
+            }
+        }
+        parts.next().is_none()
+    }
+
     /// Whether the two match the very same paths: parameters may differ in name.
     pub fn is_same_as(&self, other: &Self) -> bool {
         self.segments.len() == other.segments.len()
@@ -105,10 +122,24 @@ fn parameter(part: &str) -> Result<Segment, PathPatternError> {
     if ok { Ok(Segment::Parameter(name.to_owned())) } else { Err(PathPatternError::Parameter) }
 }
 
-/// RFC 3986, section 3.3: `pchar`.
 fn literal(part: &str) -> Result<Segment, PathPatternError> {
-    let ok = part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%".contains(&b));
-    if ok { Ok(Segment::Text(part.to_owned())) } else { Err(PathPatternError::Character) }
+    if part.bytes().all(is_pchar) {
+        Ok(Segment::Text(part.to_owned()))
+    } else {
+        Err(PathPatternError::Character)
+    }
+}
+
+/// RFC 3986, section 3.3: `pchar`.
+fn is_pchar(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%".contains(&b)
+}
+
+/// Whether `text` is the path of a request, without a query.
+pub(crate) fn is_path(text: &str) -> bool {
+    text.len() <= MAX_LENGTH
+        && text.starts_with('/')
+        && text.bytes().all(|b| b == b'/' || is_pchar(b))
 }
 
 impl fmt::Display for PathPattern {
@@ -140,6 +171,29 @@ pub enum PathPatternError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn which_paths_a_pattern_matches() {
+        for (pattern, path, expected) in [
+            ("/", "/", true),
+            ("/", "/a", false),
+            ("/a", "/a", true),
+            ("/a", "/a/", false),
+            ("/a/", "/a/", true),
+            ("/a/...", "/a", true),
+            ("/a/...", "/a/", true),
+            ("/a/...", "/a/b/c", true),
+            ("/a/...", "/ab", false),
+            ("/...", "/", true),
+            ("/:id", "/a", true),
+            ("/:id", "/", false),
+            ("/:id/b", "/a/b", true),
+            ("/:id/b", "/a/c", false),
+        ] {
+            let found = PathPattern::parse(pattern).unwrap().matches(path);
+            assert_eq!(found, expected, "{pattern} {path}");
+        }
+    }
 
     #[test]
     fn patterns() {

@@ -53,6 +53,17 @@ impl Endpoint {
         matches!(&self.peer, Peer::Named(pattern) if pattern.matches(host))
     }
 
+    /// Whether all that `other` means is meant.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        let has_port = self.port.is_none() || self.port == other.port;
+        has_port
+            && match (&self.peer, &other.peer) {
+                (Peer::Network(network), Peer::Network(other)) => network.contains(other),
+                (Peer::Named(name), Peer::Named(other)) => name.covers(other),
+                _ => false,
+            }
+    }
+
     /// Whether `port` is meant.
     pub fn has_port(&self, port: u16) -> bool {
         self.port.is_none_or(|granted| granted == port)

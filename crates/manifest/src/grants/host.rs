@@ -35,6 +35,16 @@ impl HostPattern {
             Self::Address(address) => parse_address(host) == Some(*address),
         }
     }
+
+    /// Whether all that `other` means is meant.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Below(parent), Self::Below(name)) => name == parent || self.matches(name),
+            (Self::Address(one), Self::Address(two)) => one == two,
+            (_, Self::Name(name)) => self.matches(name),
+            _ => false,
+        }
+    }
 }
 
 /// An address as it stands in a URL: IPv6 in brackets. Only the usual spelling of an IPv4

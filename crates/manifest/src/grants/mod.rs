@@ -1,5 +1,6 @@
 //! What a component may do besides computing. What is not granted is not there.
 
+mod describe;
 mod endpoint;
 mod folder;
 mod host;

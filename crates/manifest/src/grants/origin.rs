@@ -75,6 +75,11 @@ impl Origin {
     pub fn matches(&self, scheme: Scheme, host: &str, port: u16) -> bool {
         self.scheme == scheme && self.port == port && self.host.matches(host)
     }
+
+    /// Whether all that `other` means is meant.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        (self.scheme, self.port) == (other.scheme, other.port) && self.host.covers(&other.host)
+    }
 }
 
 impl fmt::Display for Origin {

@@ -32,14 +32,7 @@ impl Rule {
     pub fn covers(&self, endpoint: &Endpoint) -> bool {
         match self {
             Self::Anybody(port) => covers_port(*port, endpoint.port),
-            Self::Endpoint(rule) => {
-                covers_port(rule.port, endpoint.port)
-                    && match (&rule.peer, &endpoint.peer) {
-                        (Peer::Network(rule), Peer::Network(network)) => rule.contains(network),
-                        (Peer::Named(rule), Peer::Named(name)) => covers_name(rule, name),
-                        _ => false,
-                    }
-            }
+            Self::Endpoint(rule) => rule.covers(endpoint),
         }
     }
 
@@ -62,16 +55,6 @@ impl Rule {
 
 fn covers_port(rule: Option<u16>, port: Option<u16>) -> bool {
     rule.is_none() || rule == port
-}
-
-fn covers_name(rule: &HostPattern, name: &HostPattern) -> bool {
-    match (rule, name) {
-        (HostPattern::Below(parent), HostPattern::Below(name)) => {
-            name == parent || rule.matches(name)
-        }
-        (_, HostPattern::Name(name)) => rule.matches(name),
-        _ => false,
-    }
 }
 
 impl From<&Origin> for Endpoint {

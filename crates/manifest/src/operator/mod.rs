@@ -1,7 +1,11 @@
 //! The operator's side, `dhow-server.toml`: what stands behind the names that apps use.
 
 mod ceilings;
+mod domain;
 mod egress;
+mod quota;
+mod server;
+mod tenants;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
@@ -14,19 +18,29 @@ use crate::{
 };
 
 pub use ceilings::{AboveCeiling, Ceilings};
+pub use domain::{Domain, DomainError};
 pub use egress::{Egress, Rule};
+pub use quota::{CpuShare, Quota};
+pub use server::{CertificateFiles, Listen, ServerSettings};
+pub use tenants::TenantSettings;
 
 /// The checked configuration of the operator.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Operator {
-    /// What the apps call by these names.
+    /// What the apps of tenant `default` call by these names.
     pub backends: BTreeMap<Name, Backend>,
-    /// The secrets that apps may be granted, by name.
+    /// The secrets that apps of tenant `default` may be granted, by name.
     pub secrets: BTreeMap<Name, Secret>,
     /// Where apps may reach.
     pub egress: Egress,
     /// The most that apps may ask for.
     pub limits: Ceilings,
+    /// Where the server answers, and how it stops.
+    pub server: ServerSettings,
+    /// What each tenant may use that has no quota of its own.
+    pub quota: Quota,
+    /// The tenants that something is said about.
+    pub tenants: BTreeMap<Name, TenantSettings>,
 }
 
 /// Where a secret is.
@@ -136,21 +150,35 @@ impl Operator {
         let mut faults: Vec<_> = errors.iter().map(syntax_fault).collect();
         if faults.is_empty() {
             let mut table = Table::new(document.get_ref(), 0..0, "the configuration");
-            let backends = table.get("backend").map(|value| read_backends(value, &mut faults));
-            let secrets = table.get("secrets").map(|value| read_secrets(value, &mut faults));
-            let egress = table.get("egress").map(|value| egress::read(value, &mut faults));
-            let limits = table.get("limits").map(|value| ceilings::read(value, &mut faults));
+            let operator = Self::read(&mut table, &mut faults);
             table.finish(&mut faults);
             if faults.is_empty() {
-                return Ok(Self {
-                    backends: backends.unwrap_or_default(),
-                    secrets: secrets.unwrap_or_default(),
-                    egress: egress.unwrap_or_default(),
-                    limits: limits.unwrap_or_default(),
-                });
+                return Ok(operator);
             }
         }
         Err(Faults::new(file, text, faults))
+    }
+
+    fn read(table: &mut Table<'_>, faults: &mut Vec<Fault>) -> Self {
+        let backends = table.get("backend").map(|value| read_backends(value, faults));
+        let secrets = table.get("secrets").map(|value| read_secrets(value, faults));
+        let egress = table.get("egress").map(|value| egress::read(value, faults));
+        let limits = table.get("limits").map(|value| ceilings::read(value, faults));
+        let server = table.get("server").map(|value| server::read(value, faults));
+        let server = server.unwrap_or_default();
+        let quota = table.get("quota").map(|value| quota::read(value, Quota::default(), faults));
+        let quota = quota.unwrap_or_default();
+        let tenants =
+            table.get("tenant").map(|value| tenants::read(value, quota, &server.domain, faults));
+        Self {
+            backends: backends.unwrap_or_default(),
+            secrets: secrets.unwrap_or_default(),
+            egress: egress.unwrap_or_default(),
+            limits: limits.unwrap_or_default(),
+            server,
+            quota,
+            tenants: tenants.unwrap_or_default(),
+        }
     }
 }
 
@@ -320,6 +348,13 @@ fn read_blobstore(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<BlobBacke
 mod tests {
     use super::*;
 
+    /// What is wrong with `text`, in its order.
+    pub(super) fn messages(text: &str) -> String {
+        let faults = Operator::parse("dhow-server.toml", text).unwrap_err();
+        assert!(faults.iter().all(|fault| fault.help.is_some()), "{text}");
+        faults.iter().map(|fault| fault.message.clone()).collect::<Vec<_>>().join("; ")
+    }
+
     #[test]
     fn backends_by_name() {
         let text = "[backend.default]\nkeyvalue = 'redb'\n[backend.cache]\n\
@@ -375,6 +410,7 @@ mod tests {
             ("[backend.a]\nblobstore = { buckets = 'b' }", "the bucket has no bucket"),
             ("backend = 1", "expected a table, found an integer"),
             ("[backends]", "unknown key `backends` in the configuration"),
+            ("[tenants]", "unknown key `tenants` in the configuration"),
         ] {
             let faults = Operator::parse("dhow-server.toml", text).unwrap_err();
             let first = faults.iter().next().unwrap();
