@@ -295,3 +295,12 @@ pub struct LogLine {
     /// What.
     pub text: String,
 }
+
+/// Whose a token is.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Whoami {
+    /// The tenant that it acts for.
+    pub tenant: String,
+    /// What it is for.
+    pub scopes: Vec<Scope>,
+}

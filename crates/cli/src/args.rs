@@ -24,6 +24,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Build an app and serve it on this machine.
     Up(UpArgs),
+    /// Serve the apps of many tenants, which are deployed while it runs.
+    Serve(ServeArgs),
     /// Build the components of an app whose sources have changed.
     Build(AppArgs),
     /// Run a component as a command, with the arguments that follow.
@@ -74,6 +76,26 @@ pub(crate) struct UpArgs {
     /// Serve what is there, without building it first.
     #[arg(long)]
     pub(crate) no_build: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ServeArgs {
+    /// Where apps, their data, secrets and compiled code are kept. It is made where there is none.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// What the operator says: a dhow-server.toml.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where to listen, in place of what the configuration says. Port 0 takes any that is free.
+    #[arg(long, value_name = "ADDR", value_parser = listen)]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where the admin API is, in place of what the configuration says.
+    #[arg(long, value_name = "ADDR", value_parser = listen)]
+    pub(crate) admin: Option<SocketAddr>,
+    /// How many instances there may be at a time, of all tenants. As many as the machine has room for,
+    /// up to 2,000, where not given.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) instances: Option<NonZeroU32>,
 }
 
 #[derive(Debug, ClapArgs)]

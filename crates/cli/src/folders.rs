@@ -17,6 +17,11 @@ pub(crate) fn secret_key() -> Option<PathBuf> {
     }
 }
 
+/// A token that may do everything on a server that is started here.
+pub(crate) fn admin_token() -> Option<String> {
+    environment_variable("DHOW_ADMIN_TOKEN").filter(|token| !token.is_empty())
+}
+
 /// The folder that a variable names, or else that one of the user's home.
 fn folder(variable: &str, in_home: &str) -> Option<PathBuf> {
     let absolute = |name| path(name).filter(|path| path.is_absolute());

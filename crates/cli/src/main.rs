@@ -13,6 +13,8 @@ mod inspect;
 mod output;
 mod run;
 mod secret;
+mod serve;
+mod signals;
 mod toolchains;
 mod up;
 
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
 fn run(args: Args) -> Result<ExitCode, CliError> {
     match args.command {
         Command::Up(args) => block_on(up::up(args)),
+        Command::Serve(args) => block_on(serve::serve(args)),
         Command::Build(args) => build::command(&args),
         Command::Run(args) => block_on(run::run(args)),
         Command::Compose(args) => compose::compose(args),

@@ -1,14 +1,11 @@
 //! `dhow up`: build an app and serve it on this machine.
 
-use std::{io, process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc};
 
 use dhow_capabilities::Capabilities;
 use dhow_manifest::{App, Component, Instances as Lifetime, Limits, Name, Reuse};
-use dhow_server::{BindError, Drained, HostSettings, Instances, Options, Server};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::oneshot,
-};
+use dhow_server::{Drained, HostSettings, Instances, Options, Server};
+use tokio::sync::oneshot;
 
 use crate::{
     app::{self, LocalApp},
@@ -17,6 +14,7 @@ use crate::{
     error::CliError,
     folders,
     output::{self, PrefixedOutput},
+    signals::{Signals, bind_error},
 };
 
 /// As shells report a process that was ended by a signal: 128 and the number of SIGINT.
@@ -38,7 +36,7 @@ pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
         instances: Instances::Pooled { instances: args.instances, parts: most_parts(&local.app) },
         compiler: compile::compiler(),
     };
-    let settings = HostSettings { code_budget: args.max_code.bytes() };
+    let settings = HostSettings { code_budget: args.max_code.bytes(), ..HostSettings::default() };
     let host = dhow_server::host(&options, settings)
         .map_err(|error| CliError::failure(error.to_string()))?;
     let tenant = dhow_server::only_tenant(&host, capabilities, operator.limits);
@@ -47,7 +45,7 @@ pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
     dhow_server::serve_everywhere(&host, linked);
     // From here on: until now Ctrl-C ends the process, as it should while things are compiled.
     let mut signals = Signals::new()?;
-    let server = Server::bind(host, args.listen).await.map_err(bind_error)?;
+    let server = Server::bind(host, args.listen).await.map_err(|error| bind_error(&error))?;
     print_app(&app, &format!("http://{}", server.address()));
 
     // The first signal stops the server, the second the process.
@@ -82,46 +80,6 @@ pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
 fn most_parts(app: &App) -> u32 {
     let parts = app.entries().into_iter().map(|entry| app.parts(&entry).len());
     parts.max().and_then(|parts| u32::try_from(parts).ok()).unwrap_or(1)
-}
-
-/// The signals by which a server is asked to stop.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, CliError> {
-        let listen =
-            |kind| signal(kind).map_err(|error| CliError::failure(format!("no signals: {error}")));
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
-fn bind_error(error: BindError) -> CliError {
-    let port = error.address.port();
-    let help = match error.source.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!(
-                "port {port} is in use; take another: --listen 127.0.0.1:0 for any that is free"
-            )
-        }
-        io::ErrorKind::PermissionDenied => format!(
-            "port {port} is not for this user; take one above 1023: --listen 127.0.0.1:3000"
-        ),
-        _ => "take an address of this machine: --listen 127.0.0.1:3000".to_owned(),
-    };
-    CliError::failure_with_help(error.to_string(), help)
 }
 
 /// A longer path pushes its component to the right.

@@ -44,12 +44,15 @@ use code::Loader;
 pub struct Settings {
     /// The bytes of compiled code that one app may have.
     pub code_budget: u64,
+    /// Whether a component with a `build` is this user's own work, and is compiled in this process; else
+    /// it may be anybody's.
+    pub trusts_builds: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         // Twenty-five components of the largest that toolchains make: Python's, of 39 MB.
-        Self { code_budget: 1 << 30 }
+        Self { code_budget: 1 << 30, trusts_builds: true }
     }
 }
 

@@ -138,7 +138,8 @@ impl Host {
         let component = app.components().get(&entry.component).ok_or_else(Vec::new)?;
         let reuse = reuse(&parts);
         // What is built here is the user's own, and what is not may be anybody's.
-        let is_built = parts.iter().all(|part| part.component.build.is_some());
+        let is_built =
+            self.settings.trusts_builds && parts.iter().all(|part| part.component.build.is_some());
         let maker = if is_built { Maker::User } else { Maker::Anybody };
         let Some(first) = found.first().filter(|_| found.len() == parts.len()) else {
             // What is wrong with a component is said already.

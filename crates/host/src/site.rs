@@ -155,6 +155,18 @@ impl Site {
         self.revisions.load_full()
     }
 
+    /// Percentages by revision, of those that have any.
+    pub fn shares(&self) -> BTreeMap<u32, u8> {
+        let mut before = 0;
+        let traffic = self.traffic.load();
+        let shares = traffic.shares.iter().map(|(sum, revision)| {
+            let percent = sum - before;
+            before = *sum;
+            (revision.number, percent)
+        });
+        shares.collect()
+    }
+
     /// The revision `number`, whatever traffic it has.
     pub(crate) fn revision(&self, number: u32) -> Option<Arc<Revision>> {
         self.revisions.load().get(&number).cloned()

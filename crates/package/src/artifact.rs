@@ -21,7 +21,7 @@ pub struct Artifact {
 
 /// The largest file that is read: five times the largest component seen in the wild (a Python
 /// component with its interpreter is 22 MB).
-const MAX_BYTES: u64 = 128 << 20;
+pub const MAX_BYTES: u64 = 128 << 20;
 
 impl Artifact {
     /// Reads the component at `path`.

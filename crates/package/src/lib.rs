@@ -7,6 +7,6 @@ mod artifact;
 mod describe;
 mod digest;
 
-pub use artifact::{Artifact, Kind, ReadError};
+pub use artifact::{Artifact, Kind, MAX_BYTES, ReadError};
 pub use describe::{DescribeError, Description, Producer};
-pub use digest::Digest;
+pub use digest::{Digest, Hasher};

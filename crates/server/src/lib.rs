@@ -1,4 +1,21 @@
-//! The composition root: a host, a listener, and how they end.
+//! The composition root: a host, listeners, and how they end; and for production the admin API and all
+//! that it changes.
+
+mod admin;
+mod blobs;
+mod clock;
+mod control;
+mod data;
+mod deploy;
+mod logs;
+mod metrics;
+mod production;
+mod readiness;
+mod registry;
+mod status;
+mod tenants;
+mod tokens;
+mod traffic;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -17,6 +34,13 @@ use tokio::{
 
 pub use dhow_engine::{CompileLimits, Compiler, Instances, Options, compile_as_child};
 pub use dhow_host::Settings as HostSettings;
+
+pub use admin::openapi;
+pub use control::StartError;
+pub use data::DataError;
+pub use production::{Production, Setup};
+pub use registry::RegistryError;
+pub use tenants::TenantError;
 
 /// Makes the host of this process.
 ///

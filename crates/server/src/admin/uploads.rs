@@ -1,0 +1,107 @@
+//! Uploading components.
+
+use axum::{body::Body, extract::State, http::StatusCode};
+use dhow_api::{Code, Problem, Scope};
+use dhow_package::{Digest, MAX_BYTES};
+
+use super::{
+    Shared,
+    answer::{Path, Refused},
+    caller::{Acting, For},
+};
+use crate::{
+    blobs::PutError,
+    clock,
+    control::{disk_full, internal},
+    registry::UploadRecord,
+};
+
+fn parse(digest: &str) -> Result<Digest, Refused> {
+    Digest::parse(digest).ok_or_else(|| {
+        let message = "a digest is sha256: and 64 hexadecimal digits in lower case";
+        Problem::new(Code::Invalid, message).into()
+    })
+}
+
+/// Whether the tenant has uploaded a file.
+#[utoipa::path(
+    head, path = "/v1/blobs/{digest}", tag = "deploy", security(("token" = [])),
+    params(("digest" = String, Path, description = "sha256: and 64 hexadecimal digits"), For),
+    responses((status = 200, description = "It has."), (status = 404, description = "It has not."),
+        (status = 400, description = "That is no digest."),
+        (status = 401, description = "No token."), (status = 403, description = "Not for that."))
+)]
+pub(super) async fn has_blob(
+    State(Shared { control, .. }): State<Shared>,
+    acting: Acting,
+    Path(digest): Path<String>,
+) -> Result<StatusCode, Refused> {
+    acting.need(Scope::Deploy)?;
+    let digest = parse(&digest)?;
+    let upload = control.registry.upload(&acting.tenant, &digest).map_err(Problem::from)?;
+    let is_there = upload.is_some() && control.blobs.has(&digest);
+    Ok(if is_there { StatusCode::OK } else { StatusCode::NOT_FOUND })
+}
+
+/// Uploads a file under its digest. What breaks off is not kept.
+#[utoipa::path(
+    put, path = "/v1/blobs/{digest}", tag = "deploy", security(("token" = [])),
+    params(("digest" = String, Path, description = "sha256: and 64 hexadecimal digits"), For),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 201, description = "It is there."),
+        (status = 400, body = Problem, description = "That is no digest, or the upload broke off."),
+        (status = 401, body = Problem, description = "No token."),
+        (status = 403, body = Problem, description = "Not for that, or more than the tenant may store."),
+        (status = 413, body = Problem, description = "Longer than any component."),
+        (status = 415, body = Problem, description = "Not application/octet-stream."),
+        (status = 422, body = Problem, description = "The file has another digest."),
+        (status = 507, body = Problem, description = "The disk is full."))
+)]
+pub(super) async fn put_blob(
+    State(Shared { control, .. }): State<Shared>,
+    acting: Acting,
+    Path(digest): Path<String>,
+    body: Body,
+) -> Result<StatusCode, Refused> {
+    acting.need(Scope::Deploy)?;
+    let digest = parse(&digest)?;
+    let _uploading = control.uploading.read().await;
+    let tenant = &acting.tenant;
+    let quota = control.tenants.operator().quota_of(tenant).stored.bytes();
+    let uploads = control.registry.uploads().map_err(Problem::from)?;
+    let own = uploads
+        .iter()
+        .filter(|(owner, other, _)| owner == tenant.as_str() && *other != digest.to_string());
+    let stored: u64 = own.map(|(_, _, record)| record.size).sum();
+    let room = quota.saturating_sub(stored);
+    let size = control
+        .blobs
+        .put(digest, body.into_data_stream(), room.min(MAX_BYTES))
+        .await
+        .map_err(|error| problem(error, room))?;
+    let record = UploadRecord { size, created: clock::now() };
+    control.registry.add_upload(tenant, &digest, &record).map_err(Problem::from)?;
+    Ok(StatusCode::CREATED)
+}
+
+fn problem(error: PutError, room: u64) -> Problem {
+    match error {
+        PutError::Mismatch(_) => Problem::new(Code::DigestMismatch, error.to_string())
+            .help("the file was changed on its way, or while it was read: deploy again"),
+        PutError::TooLarge(_) if room < MAX_BYTES => {
+            let message = format!("the tenant may store {room} bytes more, and it is longer");
+            Problem::new(Code::Quota, message).help("remove an app: dhow delete APP")
+        }
+        PutError::TooLarge(_) => Problem::new(Code::TooLarge, error.to_string()),
+        PutError::BrokenOff(_) => Problem::new(Code::Invalid, error.to_string()),
+        PutError::Disk(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+            ) =>
+        {
+            disk_full()
+        }
+        PutError::Disk(error) => internal(&error),
+    }
+}

@@ -1,0 +1,108 @@
+//! The files of components, by digest.
+//!
+//! A file is there whole or not at all: it is written under another name, and is on disk before it gets
+//! its own.
+
+use std::{
+    collections::HashSet,
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use dhow_package::{Digest, Hasher};
+use futures_util::{Stream, StreamExt as _};
+use tempfile::NamedTempFile;
+use thiserror::Error;
+use tokio::task::spawn_blocking;
+
+use crate::data;
+
+/// A folder of files by digest.
+pub(crate) struct Blobs(PathBuf);
+
+/// Why a file was not taken.
+#[derive(Debug, Error)]
+pub(crate) enum PutError {
+    #[error("what was sent has the digest {0}")]
+    Mismatch(Digest),
+    #[error("it is longer than {0} bytes")]
+    TooLarge(u64),
+    #[error("the upload broke off: {0}")]
+    BrokenOff(String),
+    #[error("the file can't be written: {0}")]
+    Disk(#[from] io::Error),
+}
+
+impl Blobs {
+    /// The files in `folder`, which is made where there is none.
+    pub(crate) fn open(folder: PathBuf) -> io::Result<Self> {
+        data::make(&folder)?;
+        Ok(Self(folder))
+    }
+
+    /// Where the file with `digest` is, if it is anywhere.
+    pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
+        self.0.join(digest.to_string().replace(':', "-"))
+    }
+
+    /// Keeps what `content` gives under `digest`, if it has it, and says how long it is.
+    pub(crate) async fn put<E: std::fmt::Display>(
+        &self,
+        digest: Digest,
+        mut content: impl Stream<Item = Result<Bytes, E>> + Unpin,
+        longest: u64,
+    ) -> Result<u64, PutError> {
+        let mut file = Some(NamedTempFile::with_prefix_in(UNFINISHED, &self.0)?);
+        let mut hasher = Hasher::default();
+        let mut length = 0;
+        while let Some(piece) = content.next().await {
+            let piece = piece.map_err(|error| PutError::BrokenOff(error.to_string()))?;
+            length += piece.len() as u64;
+            if length > longest {
+                return Err(PutError::TooLarge(longest));
+            }
+            hasher.update(&piece);
+            // The disk may be slow, and this thread answers others.
+            let Some(mut unfinished) = file.take() else { break };
+            let written = spawn_blocking(move || unfinished.write_all(&piece).map(|()| unfinished));
+            file = Some(written.await.map_err(io::Error::other)??);
+        }
+        let found = hasher.finish();
+        if found != digest {
+            return Err(PutError::Mismatch(found));
+        }
+        let (path, folder) = (self.path(&digest), self.0.clone());
+        let finish = move || -> io::Result<()> {
+            let Some(file) = file else { return Ok(()) };
+            file.as_file().sync_all()?;
+            file.persist(path)?;
+            data::sync(&folder)
+        };
+        spawn_blocking(finish).await.map_err(io::Error::other)??;
+        Ok(length)
+    }
+
+    /// Removes every file that is not in `keep`, and what was left unfinished. To be called when
+    /// nothing is uploaded.
+    pub(crate) fn sweep(&self, keep: &HashSet<PathBuf>) -> io::Result<usize> {
+        let mut removed = 0;
+        for entry in fs::read_dir(&self.0)? {
+            let path = entry?.path();
+            if !keep.contains(&path) {
+                data::remove(&path)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Whether the file with `digest` is there.
+    pub(crate) fn has(&self, digest: &Digest) -> bool {
+        Path::is_file(&self.path(digest))
+    }
+}
+
+/// What a file is called that is not there yet.
+const UNFINISHED: &str = ".unfinished-";

@@ -1,0 +1,197 @@
+//! What guests write, for whoever looks: the last of each tenant, in memory.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use dhow_api::LogLine;
+use dhow_capabilities::{Author, GuestOutput, LogLevel, Stream};
+use dhow_manifest::Name;
+use tokio::sync::{Notify, futures::Notified};
+
+use crate::clock;
+
+/// The logs of all tenants.
+pub(crate) struct Logs {
+    by_tenant: Mutex<BTreeMap<Name, Arc<TenantLog>>>,
+    next: AtomicU64,
+    /// Where every line goes as well: the server's own output.
+    console: Arc<dyn GuestOutput>,
+}
+
+/// What is kept for each tenant: some ten thousand lines.
+const MAX_BYTES: usize = 2 << 20;
+
+/// What a line takes besides its text.
+const LINE_BYTES: usize = 200;
+
+/// The last lines of one tenant's components.
+#[derive(Default)]
+pub(crate) struct TenantLog {
+    lines: Mutex<Lines>,
+    changed: Notify,
+    dropped: AtomicU64,
+}
+
+#[derive(Default)]
+struct Lines {
+    lines: VecDeque<Arc<LogLine>>,
+    bytes: usize,
+}
+
+/// Which lines are wanted.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) app: Name,
+    pub(crate) component: Option<Name>,
+}
+
+impl Wanted {
+    fn is(&self, line: &LogLine) -> bool {
+        line.app == self.app.as_str()
+            && self.component.as_ref().is_none_or(|name| line.component == name.as_str())
+    }
+}
+
+impl Logs {
+    pub(crate) fn new(console: Arc<dyn GuestOutput>) -> Arc<Self> {
+        Arc::new(Self { by_tenant: Mutex::default(), next: AtomicU64::new(1), console })
+    }
+
+    /// Where the components of `tenant` write to.
+    pub(crate) fn of_tenant(self: &Arc<Self>, tenant: &Name) -> TenantOutput {
+        TenantOutput { logs: self.clone(), log: self.log(tenant) }
+    }
+
+    /// What the components of `tenant` have written.
+    pub(crate) fn log(&self, tenant: &Name) -> Arc<TenantLog> {
+        let mut by_tenant = self.by_tenant.lock().unwrap_or_else(PoisonError::into_inner);
+        by_tenant.entry(tenant.clone()).or_default().clone()
+    }
+}
+
+impl TenantLog {
+    /// The last lines that are wanted, at most so many, after the one with the number `after`.
+    pub(crate) fn last(&self, wanted: &Wanted, after: u64, most: usize) -> Vec<Arc<LogLine>> {
+        let log = self.lines();
+        let newest_first = log.lines.iter().rev().take_while(|line| line.number > after);
+        let mut found: Vec<_> =
+            newest_first.filter(|line| wanted.is(line)).take(most).cloned().collect();
+        found.reverse();
+        found
+    }
+
+    /// Completes when there is something new since this was called.
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// The bytes that were not kept, since there were too many at a time.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, next: &AtomicU64, author: &Author, stream: Stream, text: &[u8]) {
+        let text = String::from_utf8_lossy(text).into_owned();
+        let size = text.len() + LINE_BYTES;
+        let mut log = self.lines();
+        // Counted under the lock, so that numbers go up.
+        let line = LogLine {
+            number: next.fetch_add(1, Relaxed),
+            time: clock::rfc3339_now(),
+            app: author.app.to_string(),
+            component: author.component.to_string(),
+            stream: name_of(stream).to_owned(),
+            text,
+        };
+        log.lines.push_back(Arc::new(line));
+        log.bytes += size;
+        while log.bytes > MAX_BYTES
+            && let Some(oldest) = log.lines.pop_front()
+        {
+            log.bytes = log.bytes.saturating_sub(oldest.text.len() + LINE_BYTES);
+        }
+        drop(log);
+        self.changed.notify_waiters();
+    }
+}
+
+fn name_of(stream: Stream) -> &'static str {
+    match stream {
+        Stream::Stdout => "stdout",
+        Stream::Stderr => "stderr",
+        Stream::Log(LogLevel::Trace) => "trace",
+        Stream::Log(LogLevel::Debug) => "debug",
+        Stream::Log(LogLevel::Info) => "info",
+        Stream::Log(LogLevel::Warn) => "warn",
+        Stream::Log(LogLevel::Error) => "error",
+        Stream::Log(LogLevel::Critical) => "critical",
+    }
+}
+
+/// Where the components of one tenant write to.
+pub(crate) struct TenantOutput {
+    logs: Arc<Logs>,
+    log: Arc<TenantLog>,
+}
+
+impl GuestOutput for TenantOutput {
+    fn line(&self, author: &Author, stream: Stream, line: &[u8]) {
+        self.log.push(&self.logs.next, author, stream, line);
+        self.logs.console.line(author, stream, line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nowhere;
+
+    impl GuestOutput for Nowhere {
+        fn line(&self, _: &Author, _: Stream, _: &[u8]) {}
+    }
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    #[test]
+    fn the_last_lines_are_kept_for_each_tenant() {
+        let logs = Logs::new(Arc::new(Nowhere));
+        let write = |tenant: &str, app: &str, component: &str, text: &str| {
+            let author = Author { app: name(app), component: name(component) };
+            logs.of_tenant(&name(tenant)).line(&author, Stream::Stdout, text.as_bytes());
+        };
+        let read = |tenant: &str, component: Option<&str>, after, most| -> Vec<(u64, String)> {
+            let wanted = Wanted { app: name("shop"), component: component.map(name) };
+            let lines = logs.log(&name(tenant)).last(&wanted, after, most);
+            lines.iter().map(|line| (line.number, line.text.clone())).collect()
+        };
+        write("a", "shop", "cart", "one");
+        write("a", "shop", "data", "two");
+        write("a", "blog", "cart", "of another app");
+        write("b", "shop", "cart", "of another tenant");
+        write("a", "shop", "cart", "three");
+        let texts =
+            |lines: Vec<(u64, String)>| lines.into_iter().map(|(_, t)| t).collect::<Vec<_>>();
+        assert_eq!(texts(read("a", None, 0, 10)), ["one", "two", "three"]);
+        assert_eq!(texts(read("a", None, 0, 2)), ["two", "three"]);
+        assert_eq!(texts(read("a", Some("cart"), 0, 10)), ["one", "three"]);
+        let two = read("a", Some("data"), 0, 1)[0].0;
+        assert_eq!(texts(read("a", None, two, 10)), ["three"]);
+        let long = "x".repeat(8 << 10);
+        (0..1_000).for_each(|_| write("a", "shop", "cart", &long));
+        let kept = read("a", None, 0, usize::MAX).len();
+        assert!((200..300).contains(&kept), "{kept}");
+        assert_eq!(texts(read("b", None, 0, 10)), ["of another tenant"]);
+    }
+}

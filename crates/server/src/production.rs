@@ -1,0 +1,272 @@
+//! The production server: many apps of many tenants, changed by the admin API while they run.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use dhow_api::{NewToken, Scope};
+use dhow_capabilities::GuestOutput;
+use dhow_engine::{Compiler, Instances, Options};
+use dhow_host::{Host, Settings};
+use dhow_manifest::{Name, Operator};
+use dhow_triggers::http::HttpTrigger;
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Handle},
+    sync::{oneshot, watch},
+    time::{sleep, timeout},
+};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    BindError, DEFAULT_TENANT, Drained,
+    admin::{self, Shared},
+    blobs::Blobs,
+    control::{Control, Parts, StartError, UrlPattern},
+    data::DataFolder,
+    logs::Logs,
+    readiness::Readiness,
+    registry::Registry,
+    tenants::{Environment, Tenants},
+    tokens::Tokens,
+};
+
+/// What a production server is made of.
+pub struct Setup {
+    /// Where everything is kept.
+    pub data: PathBuf,
+    /// What the operator says.
+    pub operator: Operator,
+    /// Gives variables of the environment, for the operator's configuration.
+    pub environment: Environment,
+    /// Where guests' lines go besides the log of their tenant.
+    pub console: Arc<dyn GuestOutput>,
+    /// Where instances come from.
+    pub instances: Instances,
+    /// What compiles components.
+    pub compiler: Option<Compiler>,
+    /// A token that may do everything, for whoever brings his own.
+    pub admin_token: Option<String>,
+}
+
+/// Where a server listens where nothing is said.
+const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+const DEFAULT_ADMIN: &str = "127.0.0.1:9090";
+
+/// How long requests under way may take to end after the first signal.
+const DEFAULT_GRACE: Duration = Duration::from_secs(30);
+
+/// How long a server goes on accepting after the first signal, while it says that it is not ready:
+/// as long as whoever sends requests takes to notice. On a developer's machine nobody does.
+const DEFAULT_LINGER: Duration = Duration::ZERO;
+
+/// A server that has its ports, and does not answer yet.
+pub struct Production {
+    host: Arc<Host>,
+    control: Arc<Control>,
+    listeners: Vec<(TcpListener, SocketAddr)>,
+    admin: Admin,
+    readiness: Arc<Readiness>,
+    first_token: Option<String>,
+}
+
+impl Production {
+    /// Takes the data folder and the ports.
+    ///
+    /// # Errors
+    /// When one of them can't be had, or what is in the folder can't be read.
+    pub async fn start(setup: Setup) -> Result<Self, StartError> {
+        let Setup { data, operator, environment, console, instances, compiler, admin_token } =
+            setup;
+        let data = Arc::new(DataFolder::open(&data)?);
+        let host = host(&data, instances, compiler)?;
+        let logs = Logs::new(console);
+        let server = operator.server.clone();
+        let mut listeners = Vec::new();
+        let mut addresses: Vec<_> = server.listen.iter().map(|listen| listen.address).collect();
+        if addresses.is_empty() {
+            addresses.extend(DEFAULT_LISTEN.parse::<SocketAddr>());
+        }
+        for address in addresses {
+            listeners.push(bind(address).await?);
+        }
+        let admin_address = server.admin.or_else(|| DEFAULT_ADMIN.parse().ok());
+        let (admin_listener, admin_address) = match admin_address {
+            Some(address) => bind(address).await?,
+            None => unreachable!("`{DEFAULT_ADMIN}` is an address"),
+        };
+        let port = listeners.first().map_or(0, |(_, address)| address.port());
+        let registry = Registry::open(data.registry())?;
+        let tokens = Tokens::read(&registry)?;
+        let tenants =
+            Tenants::new(host.clone(), data.clone(), environment, operator, logs.clone())?;
+        let first_token = first_token(&registry, &tokens, admin_token)?;
+        let parts = Parts {
+            host: host.clone(),
+            registry,
+            blobs: Blobs::open(data.blobs()).map_err(StartError::Blobs)?,
+            tenants,
+            tokens,
+            logs,
+            urls: UrlPattern { scheme: "http", port },
+        };
+        let control = Control::new(parts, Handle::current())?;
+        let readiness = Arc::<Readiness>::default();
+        let shared = Shared { control: control.clone(), readiness: readiness.clone() };
+        let admin = Admin::start(admin_listener, admin_address, shared)?;
+        Ok(Self { host, control, listeners, admin, readiness, first_token })
+    }
+
+    /// Where it answers requests.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listeners.iter().map(|(_, address)| *address)
+    }
+
+    /// Where the admin API is.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.address
+    }
+
+    /// The number of apps.
+    pub fn apps(&self) -> usize {
+        self.control.apps().len()
+    }
+
+    /// The token that was made since there was none, which is to be shown this once.
+    pub fn first_token(&self) -> Option<&str> {
+        self.first_token.as_deref()
+    }
+
+    /// Answers until `stop` completes; then says for a while that it is not ready, takes no more
+    /// requests, and lets those under way come to their end.
+    pub async fn serve(self, stop: impl Future<Output = ()>) -> Drained {
+        let Self { host, control, listeners, admin, readiness, .. } = self;
+        let (stop_sender, stopped) = watch::channel(false);
+        let triggers = TaskTracker::new();
+        for (listener, _) in listeners {
+            let trigger = HttpTrigger::new(host.clone(), listener, crate::settings());
+            triggers.spawn(trigger.serve(stopped.clone()));
+        }
+        triggers.close();
+        readiness.set(true);
+        tokio::select! {
+            () = stop => {}
+            () = crate::sweep(&host) => {}
+        }
+        readiness.set(false);
+        let server = &control.tenants.operator().server;
+        sleep(server.linger.unwrap_or(DEFAULT_LINGER)).await;
+        let _ = stop_sender.send(true);
+        let drain = async {
+            triggers.wait().await;
+            host.drained().await;
+        };
+        let drained = match timeout(server.grace.unwrap_or(DEFAULT_GRACE), drain).await {
+            Ok(()) => Drained::Completely,
+            Err(_) => match host.invocations() {
+                0 => Drained::Completely,
+                count => Drained::Stopped(count),
+            },
+        };
+        admin.stop();
+        drained
+    }
+}
+
+fn host(
+    data: &DataFolder,
+    instances: Instances,
+    compiler: Option<Compiler>,
+) -> Result<Arc<Host>, StartError> {
+    let options = Options { code_cache: Some(data.code()), instances, compiler };
+    // What anybody uploads is nobody's own work.
+    let settings = Settings { trusts_builds: false, ..Settings::default() };
+    Ok(crate::host(&options, settings)?)
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+    let error = |source| BindError { address, source };
+    let listener = TcpListener::bind(address).await.map_err(error)?;
+    let address = listener.local_addr().map_err(error)?;
+    Ok((listener, address))
+}
+
+/// Makes the operator's own token known, or else makes the first one.
+fn first_token(
+    registry: &Registry,
+    tokens: &Tokens,
+    own: Option<String>,
+) -> Result<Option<String>, StartError> {
+    let token = |error: &dyn std::fmt::Display| StartError::Token(error.to_string());
+    let tenant = Name::new(DEFAULT_TENANT).map_err(|error| token(&error))?;
+    let new = NewToken {
+        tenant: tenant.to_string(),
+        scopes: vec![Scope::Admin],
+        label: Some("the operator's".to_owned()),
+    };
+    if let Some(own) = own {
+        if tokens.find(&own).is_none() {
+            tokens.keep(registry, &tenant, new, &own)?;
+        }
+        return Ok(None);
+    }
+    if !tokens.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(tokens.make(registry, &tenant, new).map_err(|error| token(&error))?.token))
+}
+
+/// The admin API, in a thread and a runtime of its own: it answers when guests keep all others busy.
+struct Admin {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Admin {
+    fn start(
+        listener: TcpListener,
+        address: SocketAddr,
+        shared: Shared,
+    ) -> Result<Self, StartError> {
+        let listener = listener.into_std().map_err(StartError::Thread)?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let runtime =
+            Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        let serve = async move {
+            let listener = match TcpListener::from_std(listener) {
+                Ok(listener) => listener,
+                Err(error) => return tracing::error!("no admin API: {error}"),
+            };
+            if let Err(problem) = shared.control.watch_rollouts() {
+                tracing::error!("rollouts are not watched: {problem}");
+            }
+            let router = admin::router(shared);
+            tokio::select! {
+                result = async { axum::serve(listener, router).await } => {
+                    if let Err(error) = result {
+                        tracing::error!("the admin API has ended: {error}");
+                    }
+                }
+                _ = stopped => {}
+            }
+        };
+        let run = move || {
+            runtime.block_on(serve);
+            // A link that is under way must not keep the process.
+            runtime.shutdown_background();
+        };
+        let builder = thread::Builder::new().name("admin".to_owned());
+        let thread = builder.spawn(run).map_err(StartError::Thread)?;
+        Ok(Self { address, stop, thread })
+    }
+
+    fn stop(self) {
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
+}
