@@ -112,7 +112,7 @@ impl Server {
     /// to their end within `grace`.
     pub async fn serve(self, stop: impl Future<Output = ()>, grace: Duration) -> Drained {
         let (stop_sender, stop_receiver) = watch::channel(false);
-        let trigger = HttpTrigger::new(self.host.clone(), self.listener, settings());
+        let trigger = HttpTrigger::new(self.host.clone(), self.listener, None, settings());
         let mut serving = std::pin::pin!(trigger.serve(stop_receiver));
         let ended = tokio::select! {
             () = stop => false,

@@ -10,12 +10,13 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::connection;
+use super::{Certificates, connection::Context};
 
 /// Answers HTTP requests that come to one listener.
 pub struct HttpTrigger {
     host: Arc<Host>,
     listener: TcpListener,
+    tls: Option<Arc<Certificates>>,
     settings: Settings,
 }
 
@@ -25,7 +26,7 @@ pub struct Settings {
     /// Connections at the same time; more wait in the system's backlog.
     pub max_connections: usize,
     /// From the opening of a connection, or the end of a response, to the end of the next
-    /// request's headers. An idle connection is closed after as long.
+    /// request's headers; a TLS handshake is within it. An idle connection is closed after as long.
     pub header_timeout: Duration,
 }
 
@@ -45,9 +46,15 @@ impl Default for Settings {
 const OUT_OF_RESOURCES_PAUSE: Duration = Duration::from_millis(100);
 
 impl HttpTrigger {
-    /// Will answer on `listener` with what is live on `host`.
-    pub fn new(host: Arc<Host>, listener: TcpListener, settings: Settings) -> Self {
-        Self { host, listener, settings }
+    /// Will answer on `listener` with what is live on `host`: HTTPS where there are certificates,
+    /// HTTP elsewhere.
+    pub fn new(
+        host: Arc<Host>,
+        listener: TcpListener,
+        tls: Option<Arc<Certificates>>,
+        settings: Settings,
+    ) -> Self {
+        Self { host, listener, tls, settings }
     }
 
     /// Serves until `stop` is true, then lets every request that has begun come to its end.
@@ -58,10 +65,19 @@ impl HttpTrigger {
             // The semaphore is never closed.
             while let Ok(permit) = permits.clone().acquire_owned().await {
                 let stream = accept(&self.listener).await;
-                let connection =
-                    connection::serve(stream, self.host.clone(), self.settings, stop.clone());
+                let context = Context {
+                    host: self.host.clone(),
+                    settings: self.settings,
+                    stop: stop.clone(),
+                };
+                let tls = self.tls.clone();
+                // In the connection's own task, so that a client that stalls holds up nobody.
                 connections.spawn(async move {
-                    connection.await;
+                    match tls {
+                        // Apart, since it takes far more memory than a plain connection.
+                        Some(tls) => Box::pin(context.serve_tls(stream, &tls)).await,
+                        None => context.serve(stream).await,
+                    }
                     drop(permit);
                 });
             }

@@ -1,4 +1,4 @@
-//! One connection: HTTP/1.1 and HTTP/2 without TLS, told apart by the first bytes.
+//! One connection: HTTP/1.1 or HTTP/2, with TLS or without.
 
 use std::{
     convert::Infallible,
@@ -17,11 +17,17 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use tokio::{net::TcpStream, sync::watch, time::sleep};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 use super::{
-    Settings,
+    Certificates, Settings,
     cork::Corked,
+    handshake::{Protocol, shake_hands},
     respond,
     route::{self, Routed},
 };
@@ -41,28 +47,60 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// How long it has for that.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves the connection to its end. Once `stop` is true it ends with the requests that are under
-/// way.
-pub(super) async fn serve(
-    stream: TcpStream,
-    host: Arc<Host>,
-    settings: Settings,
-    mut stop: watch::Receiver<bool>,
-) {
-    let _ = stream.set_nodelay(true);
+/// What all connections of a listener have in common.
+pub(super) struct Context {
+    pub(super) host: Arc<Host>,
+    pub(super) settings: Settings,
+    /// Once it is true, connections end with the requests that are under way.
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+impl Context {
+    /// Serves a connection without TLS to its end.
+    pub(super) async fn serve(self, stream: TcpStream) {
+        let _ = stream.set_nodelay(true);
+        let deadline = Instant::now() + self.settings.header_timeout;
+        serve(self, stream, Protocol::Any, Scheme::HTTP, deadline).await;
+    }
+
+    /// Serves a connection with TLS to its end.
+    pub(super) async fn serve_tls(mut self, stream: TcpStream, certificates: &Certificates) {
+        let _ = stream.set_nodelay(true);
+        let deadline = Instant::now() + self.settings.header_timeout;
+        let stream = shake_hands(stream, certificates, deadline, &mut self.stop).await;
+        if let Some(stream) = stream {
+            let protocol = Protocol::agreed(&stream);
+            serve(self, stream, protocol, Scheme::HTTPS, deadline).await;
+        }
+    }
+}
+
+/// Serves `stream` to its end, which is at `deadline` if there is no request by then.
+async fn serve<S>(
+    context: Context,
+    stream: S,
+    protocol: Protocol,
+    scheme: Scheme,
+    deadline: Instant,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let Context { host, settings, mut stop } = context;
     let has_request = Arc::new(AtomicBool::new(false));
     let service = service_fn({
         let has_request = has_request.clone();
         move |request: hyper::Request<Incoming>| {
             has_request.store(true, Ordering::Relaxed);
-            answer(host.clone(), Scheme::HTTP, request)
+            answer(host.clone(), scheme.clone(), request)
         }
     });
-    let builder = builder(&settings);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(Corked::new(stream)), service));
+    let builder = builder(&settings, protocol);
+    // Outside of TLS: inside, its own messages would wait as well.
+    let stream = TokioIo::new(Corked::new(stream));
+    let mut connection = pin!(builder.serve_connection(stream, service));
     // hyper has no timer before it knows the protocol (hyper#3962), nor for an HTTP/2 client that
     // sends no request.
-    let mut first_request = pin!(sleep(settings.header_timeout));
+    let mut first_request = pin!(sleep_until(deadline));
     let mut waits_for_first = true;
     let mut stopping = false;
     loop {
@@ -91,7 +129,7 @@ pub(super) async fn serve(
     }
 }
 
-fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
+fn builder(settings: &Settings, protocol: Protocol) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -108,7 +146,11 @@ fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
         .max_send_buf_size(MAX_SEND_BUFFER)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
-    builder
+    match protocol {
+        Protocol::Any => builder,
+        Protocol::Http1 => builder.http1_only(),
+        Protocol::Http2 => builder.http2_only(),
+    }
 }
 
 /// A request in: routed, dispatched, and whatever came of it made a response.
@@ -126,4 +168,47 @@ async fn answer(
         }
         Err(problem) => exchange.respond(Err(problem)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// How the answer begins to what begins with `bytes`.
+    async fn answer_to(bytes: &[u8], protocol: Protocol) -> Vec<u8> {
+        let (mut client, server) = tokio::io::duplex(4096);
+        client.write_all(bytes).await.unwrap();
+        let service = service_fn(async |_| {
+            Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::from_static(b"hello"))))
+        });
+        let builder = builder(&Settings::default(), protocol);
+        let connection = builder.serve_connection(TokioIo::new(server), service);
+        let mut begin = [0; 16];
+        tokio::select! {
+            biased;
+            _ = connection => Vec::new(),
+            length = client.read(&mut begin) => begin[..length.unwrap()].to_vec(),
+        }
+    }
+
+    #[tokio::test]
+    async fn only_the_protocol_that_was_agreed_on_is_spoken() {
+        let http1 = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        // An empty frame of settings follows.
+        let http2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        let is_http1 = |answer: &[u8]| answer.starts_with(b"HTTP/1.1 200");
+        // Length, then the type of settings.
+        let is_http2 = |answer: &[u8]| answer.starts_with(b"\0\0") && answer.get(3) == Some(&4);
+
+        assert!(is_http1(&answer_to(http1, Protocol::Any).await));
+        assert!(is_http2(&answer_to(http2, Protocol::Any).await));
+        assert!(is_http1(&answer_to(http1, Protocol::Http1).await));
+        assert!(is_http2(&answer_to(http2, Protocol::Http2).await));
+        assert!(!is_http2(&answer_to(http2, Protocol::Http1).await));
+        assert!(!is_http1(&answer_to(http1, Protocol::Http2).await));
+    }
 }

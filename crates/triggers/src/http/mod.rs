@@ -1,11 +1,14 @@
-//! HTTP requests: accept -> connection -> route -> [`Host::dispatch`](dhow_host::Host::dispatch),
-//! and back through respond.
+//! HTTP requests: accept -> handshake -> connection -> route ->
+//! [`Host::dispatch`](dhow_host::Host::dispatch), and back through respond.
 
 mod accept;
 mod access_log;
 mod connection;
 mod cork;
+mod handshake;
 mod respond;
 mod route;
+mod tls;
 
 pub use accept::{HttpTrigger, Settings};
+pub use tls::{CertificateError, Certificates};
