@@ -43,7 +43,7 @@ impl Host {
         LinkedCommand(entry): &LinkedCommand,
         grants: &CommandGrants,
     ) -> Result<Exit, RunError> {
-        let state = self.core.capabilities.open_command(grants)?;
+        let state = self.core.capabilities.open_command(grants, &self.core.account)?;
         let engine = &self.core.loader.engine;
         Ok(entry.run(engine, engine.store(state)).await?)
     }

@@ -95,9 +95,9 @@ impl Host {
     /// When it can't be made.
     pub async fn instantiate(&self, entry: &LiveEntry) -> Result<(), Failure> {
         let LinkedEntry { code, granted, .. } = &entry.linked;
-        let Core { loader, capabilities, .. } = &*self.core;
+        let Core { loader, capabilities, account, .. } = &*self.core;
         let entry = loader.entry(code).await?;
-        Ok(entry.instantiate(loader.engine.store(capabilities.open(granted))).await?)
+        Ok(entry.instantiate(loader.engine.store(capabilities.open(granted, account))).await?)
     }
 
     /// Runs the guest until the head of its response is there. The guest goes on while the
@@ -132,7 +132,7 @@ impl Core {
             _token: self.invocations.token(),
             _depth: depth,
         };
-        let open = || self.loader.engine.store(self.capabilities.open(granted));
+        let open = || self.loader.engine.store(self.capabilities.open(granted, &self.account));
         let call = handler.call(open, request, limits.time, guard);
         let name = entry.name().clone();
         let response = call

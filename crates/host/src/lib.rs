@@ -27,7 +27,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use dhow_capabilities::Capabilities;
-use dhow_engine::Engine;
+use dhow_engine::{Account, AccountLimits, Engine};
 use dhow_manifest::Ceilings;
 use tokio_util::task::TaskTracker;
 
@@ -63,6 +63,8 @@ pub struct Host {
 pub(crate) struct Core {
     pub(crate) loader: Arc<Loader>,
     pub(crate) capabilities: Capabilities,
+    /// On which all instances are.
+    pub(crate) account: Arc<Account>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) invocations: TaskTracker,
     /// Whose are the places that are kept for calls by name, once there is an app that makes any.
@@ -102,9 +104,11 @@ impl Host {
         }
         let admission = Admission::new(engine.places());
         let Ok(tenant) = admission.tenant(0) else { unreachable!("no place is asked for") };
+        let account = engine.account(AccountLimits::NONE);
         let core = Core {
             loader: Loader::new(Arc::new(engine), linker),
             capabilities,
+            account,
             admission,
             invocations: TaskTracker::new(),
             callers: OnceLock::new(),

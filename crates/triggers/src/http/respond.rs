@@ -63,7 +63,9 @@ impl Problem {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", false)
             }
             Self::Failed(
-                Failure::Busy(_) | Failure::Full(_) | Failure::Call(CallError::NoRoom),
+                Failure::Busy(_)
+                | Failure::Full(_)
+                | Failure::Call(CallError::NoRoom | CallError::AccountMemory { .. }),
             ) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", true),
             Self::Failed(Failure::Call(CallError::Deadline(_))) => {
                 (StatusCode::GATEWAY_TIMEOUT, "timed out", true)
