@@ -47,8 +47,8 @@ pub struct AccountLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CpuShare(Option<NonZeroU32>);
 
-/// Guests need no turns for a quarter of a core: hundreds of usual requests in a second, and even
-/// many such accounts leave room for those that need turns.
+/// Who uses less than a quarter of a core needs no turns: that is hundreds of usual requests in a
+/// second. Who uses more has no more of it than others, since what is beyond is owed.
 const QUICK: u64 = NANOS_IN_SECOND / 4;
 /// What they use of that at once: a few requests that come together, or a larger one.
 const QUICK_BURST: u64 = 10_000_000;

@@ -110,3 +110,30 @@ impl CallError {
 pub(crate) fn is_no_room(error: &wasmtime::Error) -> bool {
     error.is::<PoolConcurrencyLimitError>()
 }
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::ResourceLimiter as _;
+
+    use super::*;
+    use crate::{Account, AccountLimits};
+
+    #[test]
+    fn whose_limit_was_reached_is_told() {
+        let account = Account::alone();
+        account.set_limits(AccountLimits { memory: 100, ..AccountLimits::NONE });
+        let mut budget = Budget::new(200, account);
+        let failed = |budget: &Budget| CallError::failed(wasmtime::Error::msg("abort"), budget);
+        assert_eq!(failed(&budget).to_string(), "abort");
+        assert!(!budget.memory_growing(0, 150, None).unwrap());
+        assert_eq!(
+            failed(&budget).to_string(),
+            "the memory of all instances together has reached its limit of 100 bytes: abort"
+        );
+        assert!(!budget.memory_growing(0, 300, None).unwrap());
+        assert_eq!(
+            failed(&budget).to_string(),
+            "memory limit of 200 bytes reached, 300 wanted: abort"
+        );
+    }
+}

@@ -15,7 +15,7 @@
 //!
 //! A guest that was granted a turn need not be polled: its task may first wait for a client to read.
 //! So a turn that is not used soon lapses and is granted to the next, by the thread that also
-//! interrupts guests. The guest may then still run once, without a turn: if it had to wait
+//! interrupts guests; its account is charged for what it has kept from others. The guest may then still run once, without a turn: if it had to wait
 //! again, it would never run where tasks are always polled late.
 
 use std::{
@@ -59,8 +59,7 @@ pub(crate) struct Ticket(u64);
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
     line: &'a Line,
-    /// For how long it was used, in nanoseconds.
-    used: u64,
+    used: Duration,
     /// It has not lapsed before.
     counts: bool,
 }
@@ -71,6 +70,9 @@ const LAPSE: Duration = Duration::from_millis(2);
 /// For how long a guest may use a turn that has lapsed. Longer than tasks ever wait to be polled, and
 /// short enough that nobody can save up many.
 const LAPSED_FOR: Duration = Duration::from_secs(1);
+
+/// What each turn is charged with at least: about what it takes to wake who is next.
+const LEAST: Duration = Duration::from_micros(20);
 
 /// How long an account that is over its share rests before it is looked at again: its limits may
 /// have changed.
@@ -109,6 +111,7 @@ struct Waiting {
 #[derive(Debug)]
 struct Granted {
     ticket: u64,
+    owner: Arc<Owner>,
     at: Instant,
 }
 
@@ -174,7 +177,7 @@ impl Line {
             match state.claim(self.id, *id, waker, now) {
                 Claim::Turn { counts } => {
                     *ticket = None;
-                    return Some(Turn { line: self, used: 0, counts });
+                    return Some(Turn { line: self, used: LEAST, counts });
                 }
                 Claim::Wait(before) => {
                     drop(state);
@@ -188,7 +191,7 @@ impl Line {
         if state.free > 0 && state.order.is_empty() && self.owner.share.debt(now).is_zero() {
             state.free -= 1;
             state.floor = self.owner.used_since(state.floor);
-            return Some(Turn { line: self, used: 0, counts: true });
+            return Some(Turn { line: self, used: LEAST, counts: true });
         }
         *ticket = Some(state.join(self, waker.clone()));
         let has_free = state.free > 0;
@@ -203,23 +206,23 @@ impl Line {
     pub(crate) fn leave(&self, Ticket(ticket): Ticket) {
         let mut state = self.turns.state();
         let waker = state.lines.get_mut(&self.id).and_then(|line| line.guests.remove(&ticket));
-        let had_turn = state.remove_granted(ticket);
-        if !had_turn && waker.is_none() {
+        if let Some(granted) = state.remove_granted(ticket) {
+            self.owner.charge(granted.at.elapsed().max(LEAST));
+            self.turns.give_back(state);
+            return;
+        }
+        if waker.is_none() {
             state.lapsed.remove(&ticket);
         }
-        if had_turn {
-            self.turns.give_back(state);
-        } else {
-            drop(state);
-            drop(waker);
-        }
+        drop(state);
+        drop(waker);
     }
 }
 
 impl Turn<'_> {
     /// Ends a turn that was used for so long.
     pub(crate) fn end(mut self, used: Duration) {
-        self.used = nanos(used);
+        self.used = used.max(LEAST);
     }
 }
 
@@ -227,7 +230,7 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let Line { turns, owner, .. } = self.line;
         let state = turns.state();
-        owner.used.fetch_add(self.used, Relaxed);
+        owner.charge(self.used);
         if self.counts {
             turns.give_back(state);
         }
@@ -247,7 +250,7 @@ enum Claim {
 
 impl State {
     fn claim(&mut self, line: LineId, ticket: u64, waker: &Waker, now: Instant) -> Claim {
-        if self.remove_granted(ticket) {
+        if self.remove_granted(ticket).is_some() {
             return Claim::Turn { counts: true };
         }
         let waiting = self.lines.get_mut(&line).and_then(|line| line.guests.get_mut(&ticket));
@@ -263,9 +266,9 @@ impl State {
         }
     }
 
-    fn remove_granted(&mut self, ticket: u64) -> bool {
-        let index = self.granted.iter().position(|granted| granted.ticket == ticket);
-        index.map(|index| self.granted.swap_remove(index)).is_some()
+    fn remove_granted(&mut self, ticket: u64) -> Option<Granted> {
+        let index = self.granted.iter().position(|granted| granted.ticket == ticket)?;
+        Some(self.granted.swap_remove(index))
     }
 
     fn join(&mut self, Line { id, owner, .. }: &Line, waker: Waker) -> Ticket {
@@ -297,6 +300,7 @@ impl State {
                 self.resting.push(Reverse((now + debt.min(LONGEST_REST), id)));
                 continue;
             }
+            let owner = line.owner.clone();
             let first = line.guests.pop_first();
             if line.guests.is_empty() {
                 self.lines.remove(&id);
@@ -306,7 +310,7 @@ impl State {
             if let Some((ticket, waker)) = first {
                 self.free -= 1;
                 self.floor = used.max(self.floor);
-                self.granted.push(Granted { ticket, at: now });
+                self.granted.push(Granted { ticket, owner, at: now });
                 return Some(waker);
             }
         }
@@ -315,7 +319,8 @@ impl State {
 
     fn lapse(&mut self, now: Instant) {
         let is_late = |granted: &mut Granted| now.saturating_duration_since(granted.at) >= LAPSE;
-        for Granted { ticket, .. } in self.granted.extract_if(.., is_late) {
+        for Granted { ticket, owner, at } in self.granted.extract_if(.., is_late) {
+            owner.charge(now.saturating_duration_since(at));
             self.free += 1;
             self.lapsed.insert(ticket, now);
         }
@@ -335,6 +340,10 @@ impl State {
 }
 
 impl Owner {
+    fn charge(&self, time: Duration) {
+        self.used.fetch_add(nanos(time), Relaxed);
+    }
+
     /// What it has used, and at least `floor`, from where it goes on.
     fn used_since(&self, floor: u64) -> u64 {
         self.used.fetch_max(floor, Relaxed).max(floor)
@@ -546,6 +555,30 @@ mod tests {
         assert!(guests[2].is_woken());
         drop(guests);
         turns.assert_quiet(1);
+    }
+
+    #[test]
+    fn turns_that_lapse_are_charged() {
+        let turns = Turns::new(1);
+        let (absent, present) = (turns.line(&unlimited()), turns.line(&unlimited()));
+        let start = Instant::now();
+        let turn = Guest::of(&present).take(start).unwrap();
+        let mut absents = [Guest::of(&absent), Guest::of(&absent)];
+        let mut presents = [Guest::of(&present), Guest::of(&present)];
+        for guest in absents.iter_mut().chain(&mut presents) {
+            assert!(guest.take(start).is_none());
+        }
+        turn.end(MS);
+        assert!(absents[0].is_woken());
+        let now = start + 100 * MS;
+        turns.tick(now);
+        // What it has kept from the others they have first.
+        for index in (0..90).map(|turn| turn % 2) {
+            assert!(presents[index].is_woken());
+            presents[index].take(now).unwrap().end(MS);
+            assert!(presents[index].take(now).is_none());
+        }
+        assert!(!absents[1].is_woken());
     }
 
     #[test]

@@ -89,7 +89,11 @@ impl Problem {
     fn retry_after(&self) -> Option<HeaderValue> {
         let is_full = matches!(
             self,
-            Self::Failed(Failure::Busy(_) | Failure::Full(_) | Failure::Call(CallError::NoRoom))
+            Self::Failed(
+                Failure::Busy(_)
+                    | Failure::Full(_)
+                    | Failure::Call(CallError::NoRoom | CallError::AccountMemory { .. })
+            )
         );
         is_full.then_some(HeaderValue::from_static("1"))
     }
