@@ -85,7 +85,7 @@ pub fn host_with(
     };
     let capabilities = Capabilities::new(Arc::new(Nowhere), |_| None, backends);
     let host = Host::new(Engine::new(&options)?, Settings::default());
-    let tenant = host.tenant(Name::new("bench")?, capabilities, Ceilings::default(), 0)?;
+    let tenant = host.tenant(Name::new("bench")?, capabilities, Ceilings::default(), None)?;
     Ok(Rig { host, tenant })
 }
 

@@ -45,7 +45,7 @@ fn host(code_cache: Option<&Path>) -> Rig {
     let host = Host::new(engine, Settings::default());
     let capabilities = Capabilities::new(Arc::new(Nowhere), |_| None, Backends::none());
     let name = Name::new("default").unwrap();
-    let tenant = host.tenant(name, capabilities, Ceilings::default(), 0).unwrap();
+    let tenant = host.tenant(name, capabilities, Ceilings::default(), None).unwrap();
     Rig { host, tenant }
 }
 

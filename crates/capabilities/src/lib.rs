@@ -35,7 +35,7 @@ mod wasi;
 
 use std::{path::PathBuf, sync::Arc};
 
-use dhow_engine::Budget;
+use dhow_engine::{Account, Budget};
 use dhow_manifest::{Component, Endpoint, Grants, MemorySize, Name, Sockets};
 use thiserror::Error;
 use wasmtime::component::{Linker, ResourceTable};
@@ -206,14 +206,14 @@ impl Capabilities {
         }
     }
 
-    /// Makes the state of one instance, of which each part has what it is granted.
-    pub fn open(&self, granted: &Parts<Granted>) -> State {
+    /// Makes the state of one instance on `account`, of which each part has what it is granted.
+    pub fn open(&self, granted: &Parts<Granted>, account: &Arc<Account>) -> State {
         let parts = granted.map(|granted| {
             let mut wasi = WasiCtxBuilder::new();
             stdio::open(&granted.author, &self.output, &mut wasi);
             self.part(granted, wasi)
         });
-        state(granted, parts)
+        state(granted, parts, account)
     }
 
     /// Makes the state of a command, which has the terminal and what is granted on the command
@@ -221,7 +221,11 @@ impl Capabilities {
     ///
     /// # Errors
     /// When a folder can't be opened.
-    pub fn open_command(&self, grants: &CommandGrants) -> Result<State, OpenFolderError> {
+    pub fn open_command(
+        &self,
+        grants: &CommandGrants,
+        account: &Arc<Account>,
+    ) -> Result<State, OpenFolderError> {
         let name = &grants.name;
         let mut granted = self.nothing(name, name, grants.memory_limit);
         let (egress, audit) = (&self.backends.egress, &Audit::new(name, name, &self.denials));
@@ -230,7 +234,7 @@ impl Capabilities {
         let mut wasi = WasiCtxBuilder::new();
         command::open(grants, &mut wasi)?;
         let part = self.part(&granted, wasi);
-        Ok(state(&Parts::one(granted), Parts::one(part)))
+        Ok(state(&Parts::one(granted), Parts::one(part), account))
     }
 
     fn part(&self, granted: &Granted, mut wasi: WasiCtxBuilder) -> Part {
@@ -254,7 +258,7 @@ impl Capabilities {
 }
 
 /// What `parts` share: memory, which wasmtime does not count for each, is what all of them may have.
-fn state(granted: &Parts<Granted>, parts: Parts<Part>) -> State {
+fn state(granted: &Parts<Granted>, parts: Parts<Part>, account: &Arc<Account>) -> State {
     let mut table = ResourceTable::new();
     table.set_max_capacity(MAX_RESOURCES);
     let mut http = WasiHttpCtx::new();
@@ -265,7 +269,7 @@ fn state(granted: &Parts<Granted>, parts: Parts<Part>) -> State {
         table,
         http,
         tls: tls::open(&trusting.unwrap_or(granted.first()).tls),
-        budget: Budget::new(memory.fold(0, u64::saturating_add)),
+        budget: Budget::new(memory.fold(0, u64::saturating_add), account.clone()),
         parts,
     }
 }

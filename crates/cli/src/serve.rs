@@ -42,10 +42,10 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
     };
     let mut signals = Signals::new()?;
     let server = Production::start(setup).await.map_err(start_error)?;
-    for address in server.addresses() {
+    for (scheme, address) in server.addresses() {
         let port = address.port();
         output::heading(format_args!(
-            "Serving on http://{address}, each app at http://APP.{domain}:{port}"
+            "Serving on {scheme}://{address}, each app at {scheme}://APP.{domain}:{port}"
         ));
     }
     let admin = server.admin_address();

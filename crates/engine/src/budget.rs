@@ -1,24 +1,47 @@
 //! How much memory one instance may use.
 
+use std::sync::Arc;
+
 use wasmtime::ResourceLimiter;
 
-/// The memory that one instance may use in total: all of its linear memories and tables.
+use crate::Account;
+
+/// The memory that one instance may use in total: all of its linear memories and tables. What it uses
+/// is its account's as well, for as long as this lives.
 #[derive(Debug)]
 pub struct Budget {
+    account: Arc<Account>,
     memory_limit: usize,
     used: usize,
     /// What the last growth added, to be taken back where it fails after all.
     last_growth: usize,
-    refused: Option<usize>,
+    refused: Option<Refused>,
+}
+
+/// Why an instance got no more memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// It would have used so many bytes, beyond its own limit.
+    Own {
+        /// In bytes.
+        wanted: usize,
+    },
+    /// With it all instances of its account would have used more than they may.
+    Account {
+        /// The account's limit then, in bytes.
+        limit: u64,
+    },
 }
 
 /// What wasmtime keeps for each element of a table.
 const TABLE_ELEMENT: usize = size_of::<usize>();
 
 impl Budget {
-    /// A budget of `memory_limit` bytes.
-    pub fn new(memory_limit: u64) -> Self {
+    /// A budget of `memory_limit` bytes for an instance of `account`.
+    pub fn new(memory_limit: u64, account: Arc<Account>) -> Self {
+        account.add_instance();
         Self {
+            account,
             memory_limit: usize::try_from(memory_limit).unwrap_or(usize::MAX),
             used: 0,
             last_growth: 0,
@@ -31,24 +54,43 @@ impl Budget {
         self.memory_limit
     }
 
-    /// The bytes it would have used, had the last growth beyond the limit not been refused.
-    pub fn refused(&self) -> Option<usize> {
+    /// On whose account the instance is.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// Why the last growth beyond a limit was refused.
+    pub fn refused(&self) -> Option<Refused> {
         self.refused
     }
 
     fn grow(&mut self, current: usize, desired: usize) -> bool {
         let wanted = self.used.saturating_add(desired.saturating_sub(current));
         if wanted > self.memory_limit {
-            self.refused = Some(wanted);
+            self.refused = Some(Refused::Own { wanted });
             return false;
         }
-        self.last_growth = wanted - self.used;
+        let growth = wanted - self.used;
+        if !self.account.grow(growth as u64) {
+            self.refused = Some(Refused::Account { limit: self.account.memory_limit() });
+            return false;
+        }
+        self.last_growth = growth;
         self.used = wanted;
         true
     }
 
     fn take_back(&mut self) {
-        self.used = self.used.saturating_sub(std::mem::take(&mut self.last_growth));
+        let growth = std::mem::take(&mut self.last_growth);
+        self.used -= growth;
+        self.account.shrink(growth as u64);
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        self.account.shrink(self.used as u64);
+        self.account.remove_instance();
     }
 }
 
@@ -88,23 +130,24 @@ impl ResourceLimiter for Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::AccountLimits;
 
     const PAGE: usize = 64 << 10;
 
     #[test]
     fn memories_and_tables_share_one_limit() {
-        let mut budget = Budget::new(4 * PAGE as u64);
+        let mut budget = Budget::new(4 * PAGE as u64, Account::alone());
         assert!(budget.memory_growing(0, 2 * PAGE, None).unwrap());
         assert!(budget.memory_growing(0, PAGE, None).unwrap(), "a second memory");
         assert!(!budget.memory_growing(2 * PAGE, 4 * PAGE, None).unwrap());
-        assert_eq!(budget.refused(), Some(5 * PAGE));
+        assert_eq!(budget.refused(), Some(Refused::Own { wanted: 5 * PAGE }));
         assert!(budget.table_growing(0, PAGE / TABLE_ELEMENT, None).unwrap());
         assert!(!budget.table_growing(0, 1, None).unwrap());
     }
 
     #[test]
     fn what_the_system_refuses_is_taken_back() {
-        let mut budget = Budget::new(2 * PAGE as u64);
+        let mut budget = Budget::new(2 * PAGE as u64, Account::alone());
         assert!(budget.memory_growing(0, 2 * PAGE, None).unwrap());
         budget.memory_grow_failed(wasmtime::Error::msg("out of memory")).unwrap();
         assert!(budget.memory_growing(0, 2 * PAGE, None).unwrap());
@@ -112,9 +155,33 @@ mod tests {
 
     #[test]
     fn growth_that_fails_anyway_is_not_counted() {
-        let mut budget = Budget::new(4 * PAGE as u64);
+        let mut budget = Budget::new(4 * PAGE as u64, Account::alone());
         assert!(!budget.memory_growing(0, 2 * PAGE, Some(PAGE)).unwrap());
         assert_eq!(budget.refused(), None);
         assert!(budget.memory_growing(0, 4 * PAGE, None).unwrap());
+    }
+
+    #[test]
+    fn instances_of_an_account_share_its_limit() {
+        let account = Account::alone();
+        let limits = AccountLimits { memory: 3 * PAGE as u64, ..AccountLimits::NONE };
+        account.set_limits(limits);
+        let mut one = Budget::new(u64::MAX, account.clone());
+        let mut other = Budget::new(u64::MAX, account.clone());
+        assert_eq!(account.instances(), 2);
+        assert!(one.memory_growing(0, 2 * PAGE, None).unwrap());
+        assert!(!other.memory_growing(0, 2 * PAGE, None).unwrap());
+        assert_eq!(other.refused(), Some(Refused::Account { limit: limits.memory }));
+        assert_eq!(one.refused(), None);
+        assert!(other.memory_growing(0, PAGE, None).unwrap());
+        other.memory_grow_failed(wasmtime::Error::msg("out of memory")).unwrap();
+        other.memory_grow_failed(wasmtime::Error::msg("told twice")).unwrap();
+        assert_eq!(account.memory(), 2 * PAGE as u64);
+        assert!(other.table_growing(0, PAGE / TABLE_ELEMENT, None).unwrap());
+        assert_eq!(account.memory(), 3 * PAGE as u64);
+        drop(one);
+        assert_eq!(account.memory(), PAGE as u64);
+        drop(other);
+        assert_eq!((account.memory(), account.instances()), (0, 0));
     }
 }

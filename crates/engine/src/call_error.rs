@@ -6,7 +6,7 @@ use thiserror::Error;
 use wasmtime::{PoolConcurrencyLimitError, WasmBacktrace};
 use wasmtime_wasi_http::{p2, p3};
 
-use crate::Budget;
+use crate::{Budget, Refused};
 
 /// Why a guest did not do what it was called for.
 #[derive(Debug, Error)]
@@ -21,6 +21,17 @@ pub enum CallError {
         limit: usize,
         /// What it would have used, in bytes.
         wanted: usize,
+        /// The trap that followed.
+        error: wasmtime::Error,
+    },
+    /// The same, after its account had been refused memory.
+    #[error(
+        "the memory of all instances together has reached its limit of {limit} bytes: {}",
+        Explained(.error)
+    )]
+    AccountMemory {
+        /// What all instances of the account may use together, in bytes.
+        limit: u64,
         /// The trap that followed.
         error: wasmtime::Error,
     },
@@ -75,7 +86,10 @@ impl CallError {
             return Self::NoRoom;
         }
         match budget.refused() {
-            Some(wanted) => Self::Memory { limit: budget.memory_limit(), wanted, error },
+            Some(Refused::Own { wanted }) => {
+                Self::Memory { limit: budget.memory_limit(), wanted, error }
+            }
+            Some(Refused::Account { limit }) => Self::AccountMemory { limit, error },
             None => Self::Failed(error),
         }
     }
@@ -95,4 +109,31 @@ impl CallError {
 /// Whether the pool of instances was empty.
 pub(crate) fn is_no_room(error: &wasmtime::Error) -> bool {
     error.is::<PoolConcurrencyLimitError>()
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::ResourceLimiter as _;
+
+    use super::*;
+    use crate::{Account, AccountLimits};
+
+    #[test]
+    fn whose_limit_was_reached_is_told() {
+        let account = Account::alone();
+        account.set_limits(AccountLimits { memory: 100, ..AccountLimits::NONE });
+        let mut budget = Budget::new(200, account);
+        let failed = |budget: &Budget| CallError::failed(wasmtime::Error::msg("abort"), budget);
+        assert_eq!(failed(&budget).to_string(), "abort");
+        assert!(!budget.memory_growing(0, 150, None).unwrap());
+        assert_eq!(
+            failed(&budget).to_string(),
+            "the memory of all instances together has reached its limit of 100 bytes: abort"
+        );
+        assert!(!budget.memory_growing(0, 300, None).unwrap());
+        assert_eq!(
+            failed(&budget).to_string(),
+            "memory limit of 200 bytes reached, 300 wanted: abort"
+        );
+    }
 }

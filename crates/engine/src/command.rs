@@ -3,7 +3,7 @@
 use wasmtime::{Store, component::Linker};
 use wasmtime_wasi::{I32Exit, p2, p3};
 
-use crate::{CallError, Code, Engine, InstanceState, LinkError};
+use crate::{CallError, Code, Engine, InstanceState, LinkError, metered::metered};
 
 /// A component that can be run as a command.
 pub struct CommandEntry<T: 'static>(Pre<T>);
@@ -43,7 +43,8 @@ impl<T: InstanceState> CommandEntry<T> {
     /// When it traps.
     pub async fn run(&self, engine: &Engine, mut store: Store<T>) -> Result<Exit, CallError> {
         let _running = engine.running();
-        let result = self.call(&mut store).await;
+        let account = store.data_mut().budget().account().clone();
+        let result = metered(account, self.call(&mut store)).await;
         match result {
             Ok(Ok(())) => Ok(Exit(0)),
             Ok(Err(())) => Ok(Exit(1)),

@@ -6,8 +6,10 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, Thread},
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+use crate::turns::Turns;
 
 /// How long a guest computes before others get their turn. Shorter is fairer and costs the guest
 /// more: at 1 ms a neighbour of four spinning guests on two cores waits 21 ms at the median, at
@@ -18,8 +20,8 @@ const TICK: Duration = Duration::from_millis(1);
 /// switch of threads, which every request would pay for if it slept between them.
 const LINGER: Duration = Duration::from_millis(200);
 
-/// Advances the engine's epoch once a [`TICK`] while any instance lives, from a thread of its own: a
-/// task could be kept waiting by the very guests that it is to interrupt.
+/// Advances the engine's epoch once a [`TICK`] while any instance lives, and sees to the turns that are
+/// not used, from a thread of its own: a task could be kept waiting by the very guests that it is to interrupt.
 pub(crate) struct Ticker {
     shared: Arc<Shared>,
     thread: Thread,
@@ -35,12 +37,12 @@ struct Shared {
 }
 
 impl Ticker {
-    pub(crate) fn start(engine: &wasmtime::Engine) -> Self {
+    pub(crate) fn start(engine: &wasmtime::Engine, turns: &Arc<Turns>) -> Self {
         let shared = Arc::new(Shared::default());
         let thread = thread::spawn({
             let shared = shared.clone();
-            let engine = engine.weak();
-            move || tick(&shared, &engine)
+            let (engine, turns) = (engine.weak(), turns.clone());
+            move || tick(&shared, &engine, &turns)
         });
         Self { shared, thread: thread.thread().clone() }
     }
@@ -64,7 +66,7 @@ impl Drop for Ticker {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one thread whose work is to wait")]
-fn tick(shared: &Shared, engine: &wasmtime::EngineWeak) {
+fn tick(shared: &Shared, engine: &wasmtime::EngineWeak, turns: &Turns) {
     let mut started = 0;
     let mut quiet = Duration::ZERO;
     while !shared.stop.load(Ordering::SeqCst) {
@@ -82,6 +84,7 @@ fn tick(shared: &Shared, engine: &wasmtime::EngineWeak) {
         thread::sleep(TICK);
         let Some(engine) = engine.upgrade() else { return };
         engine.increment_epoch();
+        turns.tick(Instant::now());
         let now = shared.started.load(Ordering::Relaxed);
         let is_quiet = now == started && shared.running.load(Ordering::SeqCst) == 0;
         quiet = if is_quiet { quiet + TICK } else { Duration::ZERO };

@@ -15,9 +15,10 @@ use wasmtime::{Store, component::Linker};
 use wasmtime_wasi_http::{WasiBody, handler::ProxyPre, p2, p3};
 
 use crate::{
-    CallError, Code, Engine, InstanceState, LinkError, ResponseBody,
+    Account, CallError, Code, Engine, InstanceState, LinkError, ResponseBody,
     body::{Body, BodyEnd, Patience, Upload, into_wasi_body},
     instance::{HeadSender, Instance},
+    metered::metered,
     reuse::{Reuse, Used, Warm},
     shared::{Place, Shared},
 };
@@ -121,13 +122,16 @@ impl<T: InstanceState> HttpEntry<T> {
         let end = BodyEnd::default();
         let (work, place) = match &self.0.instances {
             Instances::Fresh => {
-                let work = fresh(self.clone(), open(), request, sender, end.clone());
-                (own(work), None)
+                let mut store = open();
+                let account = store.data_mut().budget().account().clone();
+                let work = fresh(self.clone(), store, request, sender, end.clone());
+                (self.own(account, work), None)
             }
             Instances::Warm(warm) => {
-                let source = warm.take().map_or_else(|| Source::New(open()), Source::Used);
+                let mut source = warm.take().map_or_else(|| Source::New(open()), Source::Used);
+                let account = source.store().data_mut().budget().account().clone();
                 let work = used(self.clone(), warm.clone(), source, request, sender, end.clone());
-                (own(work), None)
+                (self.own(account, work), None)
             }
             Instances::Shared(shared) => {
                 let Entry { engine, pre, .. } = &*self.0;
@@ -137,14 +141,24 @@ impl<T: InstanceState> HttpEntry<T> {
         };
         HttpCall { head, work, end, place, guard, patience: Patience::new(time, upload) }
     }
-}
 
-/// Work that a panic in a host call ends alone.
-fn own(work: impl Future<Output = Result<(), CallError>> + Send + 'static) -> Work {
-    Box::pin(AssertUnwindSafe(work).catch_unwind().map(|result| match result {
-        Ok(result) => result,
-        Err(_) => Err(CallError::Panicked),
-    }))
+    /// Work on `account` that a panic in a host call ends alone.
+    fn own(
+        &self,
+        account: Arc<Account>,
+        work: impl Future<Output = Result<(), CallError>> + Send + 'static,
+    ) -> Work {
+        let entry = self.0.clone();
+        let work = async move {
+            // While it waits for its turn as well: the ticker sees to turns.
+            let _running = entry.engine.running();
+            metered(account, work).await
+        };
+        Box::pin(AssertUnwindSafe(work).catch_unwind().map(|result| match result {
+            Ok(result) => result,
+            Err(_) => Err(CallError::Panicked),
+        }))
+    }
 }
 
 async fn fresh<T: InstanceState>(
@@ -154,13 +168,21 @@ async fn fresh<T: InstanceState>(
     head: HeadSender,
     end: BodyEnd,
 ) -> Result<(), CallError> {
-    let _running = entry.engine.running();
     Instance::make(&entry.engine, &entry.pre, store).await?.answer(request, head, &end).await
 }
 
 enum Source<T: 'static> {
     New(Store<T>),
     Used(Used<T>),
+}
+
+impl<T: 'static> Source<T> {
+    fn store(&mut self) -> &mut Store<T> {
+        match self {
+            Self::New(store) => store,
+            Self::Used(used) => &mut used.instance.store,
+        }
+    }
 }
 
 async fn used<T: InstanceState>(
@@ -171,7 +193,6 @@ async fn used<T: InstanceState>(
     head: HeadSender,
     end: BodyEnd,
 ) -> Result<(), CallError> {
-    let _running = entry.engine.running();
     let mut used = match source {
         Source::New(store) => Used::from(Instance::make(&entry.engine, &entry.pre, store).await?),
         Source::Used(mut used) => {

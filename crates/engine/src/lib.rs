@@ -4,7 +4,9 @@
 //! It is generic over the state that a store carries ([`InstanceState`]); what a component can
 //! call is added to a [`Linker`](wasmtime::component::Linker) by others.
 
+mod account;
 mod body;
+mod bucket;
 mod budget;
 mod cache;
 mod cache_key;
@@ -16,12 +18,20 @@ mod epoch;
 mod functions;
 mod http;
 mod instance;
+mod metered;
 mod modules;
 mod pool;
 mod reuse;
 mod shared;
+mod turns;
 
-use std::{num::NonZeroU32, path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::Instant,
+};
 
 use thiserror::Error;
 use wasmtime::{Config, Store, UpdateDeadline};
@@ -29,9 +39,12 @@ use wasmtime_wasi::WasiView;
 use wasmtime_wasi_http::WasiHttpView;
 
 use functions::Functions;
+use turns::Turns;
 
+pub use account::{Account, AccountLimits, CpuShare};
 pub use body::{Body, BodyError, ResponseBody};
-pub use budget::Budget;
+pub use bucket::{Bucket, Rate};
+pub use budget::{Budget, Refused};
 pub use call_error::CallError;
 pub use code::{Code, CompileError, LinkError, Maker};
 pub use command::{CommandEntry, Exit};
@@ -55,6 +68,7 @@ pub struct Engine {
     wasmtime: wasmtime::Engine,
     cache: Option<cache::CodeCache>,
     ticker: epoch::Ticker,
+    turns: Arc<Turns>,
     idle: reuse::IdleInstances,
     places: usize,
     functions: Functions,
@@ -121,11 +135,14 @@ impl Engine {
                 })
                 .ok()
         });
-        let ticker = epoch::Ticker::start(&wasmtime);
+        // As many as a runtime has threads, unless it is told otherwise.
+        let turns = Turns::new(thread::available_parallelism().map_or(1, NonZeroUsize::get));
+        let ticker = epoch::Ticker::start(&wasmtime, &turns);
         Ok(Self {
             wasmtime,
             cache,
             ticker,
+            turns,
             idle: reuse::IdleInstances::default(),
             places,
             functions,
@@ -136,6 +153,12 @@ impl Engine {
     /// How many instances there can be at a time.
     pub fn places(&self) -> usize {
         self.places
+    }
+
+    /// An account for instances of this engine. Guests of one that uses much of the CPU take turns with
+    /// those of the others.
+    pub fn account(&self, limits: AccountLimits) -> Arc<Account> {
+        Account::among(&self.turns, limits)
     }
 
     /// A linker for this engine's components.

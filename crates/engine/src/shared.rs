@@ -27,6 +27,7 @@ use crate::{
     CallError, Engine, InstanceState,
     http::Work,
     instance::{HeadSender, Instance},
+    metered::metered,
     reuse::Reuse,
 };
 
@@ -148,22 +149,24 @@ impl Shared {
         &self,
         engine: &Engine,
         pre: &ProxyPre<T>,
-        store: Store<T>,
+        mut store: Store<T>,
         mut queue: mpsc::Receiver<Call>,
         member: &Member,
         time: Duration,
     ) -> Result<(), CallError> {
         let _running = engine.running();
-        let mut instance = Instance::make(engine, pre, store).await?;
+        let account = store.data_mut().budget().account().clone();
+        let mut instance = metered(account.clone(), Instance::make(engine, pre, store)).await?;
         let result = tokio::select! {
-            result = instance.answer_all(&mut queue) => result,
+            result = metered(account.clone(), instance.answer_all(&mut queue)) => result,
             // Outside of the guest's future, where its time is kept.
             () = member.ended(self.reuse.idle) => Ok(()),
         };
         member.state().retired = true;
         result?;
         // What the last calls left to be done.
-        timeout(time, instance.finish()).await.unwrap_or(Err(CallError::Deadline(time)))
+        let finish = metered(account, instance.finish());
+        timeout(time, finish).await.unwrap_or(Err(CallError::Deadline(time)))
     }
 
     fn members(&self) -> MutexGuard<'_, Vec<Arc<Member>>> {

@@ -11,6 +11,7 @@ use std::{
 
 use dhow_capabilities::Depth;
 use dhow_engine::{Body, CallError};
+use dhow_manifest::Name;
 use thiserror::Error;
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -20,6 +21,7 @@ use crate::{
     admission::{Full, Place},
     code::LoadError,
     live::{LiveEntry, Permits},
+    tenant::Admitted,
 };
 
 /// A request for an entry.
@@ -39,6 +41,7 @@ pub type ResponseBody = dhow_engine::ResponseBody<Guard>;
 pub struct Guard {
     _place: Place,
     _permits: Permitted,
+    _admitted: Admitted,
     _token: TaskTrackerToken,
     /// Its components can be called by name for as long as anything is under way.
     _app: Arc<LiveApp>,
@@ -83,6 +86,12 @@ pub enum Failure {
     /// The component has as many invocations under way as it may.
     #[error("concurrency limit of {0} reached")]
     Busy(u32),
+    /// The tenant has as many invocations under way as it may.
+    #[error("tenant `{0}` has {1} requests under way, and may not have more")]
+    TenantBusy(Name, u32),
+    /// The tenant gets more requests for each second than it may.
+    #[error("tenant `{0}` gets more requests than it may for each second")]
+    TenantRate(Name, Duration),
     /// There is no instance for it.
     #[error(transparent)]
     Full(#[from] Full),
@@ -104,7 +113,7 @@ impl Host {
         let LinkedEntry { code, granted, .. } = &callee.entry().linked;
         let loader = &self.core.loader;
         let entry = loader.entry(code).await?;
-        let state = callee.app.tenant.capabilities.open(granted);
+        let state = callee.app.tenant.open(granted);
         Ok(entry.instantiate(loader.engine.store(state)).await?)
     }
 
@@ -129,8 +138,9 @@ impl Core {
     ) -> Result<http::Response<ResponseBody>, Failure> {
         let tenant = &callee.app.tenant;
         let LinkedEntry { code, granted, limits, .. } = &callee.entry().linked;
-        let permits = permits(callee.entry()).await?;
         let depth: Option<Depth> = request.extensions().get().cloned();
+        let admitted = tenant.admit(depth.is_none())?;
+        let permits = permits(callee.entry()).await?;
         let callers = depth.as_ref().and_then(|_| self.callers());
         let claimant = callers.unwrap_or(&tenant.claimant);
         let place = self.admission.enter(claimant, depth.is_some()).await?;
@@ -138,11 +148,12 @@ impl Core {
         let guard = Guard {
             _place: place,
             _permits: permits,
+            _admitted: admitted,
             _token: self.invocations.token(),
             _app: callee.app.clone(),
             _depth: depth,
         };
-        let open = || self.loader.engine.store(tenant.capabilities.open(granted));
+        let open = || self.loader.engine.store(tenant.open(granted));
         let call = handler.call(open, request, limits.time, guard);
         let name = callee.component().clone();
         let response = call

@@ -202,7 +202,7 @@ fn check(
     let above = tenant.ceilings.exceeded(limits, quotas).into_iter();
     faults.extend(above.map(|fault| LinkFault::Limit { component: name.clone(), fault }));
     let imports = surfaces.imports_of_host(app, name, component, artifact, faults)?;
-    match tenant.capabilities.grant(app.name(), name, component, &imports, neighbourhood) {
+    match tenant.capabilities().grant(app.name(), name, component, &imports, neighbourhood) {
         Ok(granted) => (faults.len() == before).then_some(granted),
         Err(found) => {
             let fault = |fault| LinkFault::Grant { component: name.clone(), fault };

@@ -86,7 +86,9 @@ async fn copy(mut body: ResponseBody, to: mpsc::Sender<Piece>) {
 /// What the caller is told: what a client of HTTP would be, where a status says it to others.
 fn error_of(failure: &Failure) -> HttpError {
     match failure {
-        Failure::Busy(_) | Failure::Full(_) => HttpError::ConnectionLimitReached,
+        Failure::Busy(_) | Failure::Full(_) | Failure::TenantBusy(..) | Failure::TenantRate(..) => {
+            HttpError::ConnectionLimitReached
+        }
         Failure::Call(CallError::NoRoom) => HttpError::ConnectionLimitReached,
         Failure::Call(CallError::Deadline(_)) => HttpError::HttpResponseTimeout,
         Failure::Load(_) => HttpError::DestinationUnavailable,

@@ -421,6 +421,8 @@ pub enum StartError {
     Engine(#[from] dhow_engine::EngineError),
     #[error(transparent)]
     Bind(#[from] crate::BindError),
+    #[error(transparent)]
+    Certificates(#[from] dhow_triggers::http::CertificateError),
     #[error("{0}")]
     Token(String),
     #[error("the thread of the admin API does not start: {0}")]

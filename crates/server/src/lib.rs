@@ -58,7 +58,7 @@ pub fn host(options: &Options, settings: HostSettings) -> Result<Arc<Host>, Engi
 pub fn only_tenant(host: &Host, capabilities: Capabilities, ceilings: Ceilings) -> Arc<Tenant> {
     let tenant = Name::new(DEFAULT_TENANT)
         .ok()
-        .and_then(|name| host.tenant(name, capabilities, ceilings, 0).ok());
+        .and_then(|name| host.tenant(name, capabilities, ceilings, None).ok());
     let Some(tenant) = tenant else { unreachable!("`{DEFAULT_TENANT}` is a name") };
     tenant
 }

@@ -2,15 +2,18 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    num::NonZeroU64,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Instant,
 };
 
 use dhow_api::LogLine;
 use dhow_capabilities::{Author, GuestOutput, LogLevel, Stream};
-use dhow_manifest::Name;
+use dhow_engine::{Bucket, Rate};
+use dhow_manifest::{MemorySize, Name};
 use tokio::sync::{Notify, futures::Notified};
 
 use crate::clock;
@@ -26,15 +29,30 @@ pub(crate) struct Logs {
 /// What is kept for each tenant: some ten thousand lines.
 const MAX_BYTES: usize = 2 << 20;
 
+/// A component that starts, or fails, says more than it does otherwise.
+const BURST_SECONDS: u64 = 4;
+
 /// What a line takes besides its text.
 const LINE_BYTES: usize = 200;
 
 /// The last lines of one tenant's components.
-#[derive(Default)]
 pub(crate) struct TenantLog {
     lines: Mutex<Lines>,
     changed: Notify,
+    /// Of bytes.
+    rate: Bucket,
     dropped: AtomicU64,
+}
+
+impl Default for TenantLog {
+    fn default() -> Self {
+        Self {
+            lines: Mutex::default(),
+            changed: Notify::new(),
+            rate: Bucket::new(None),
+            dropped: AtomicU64::new(0),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -63,8 +81,15 @@ impl Logs {
     }
 
     /// Where the components of `tenant` write to.
-    pub(crate) fn of_tenant(self: &Arc<Self>, tenant: &Name) -> TenantOutput {
-        TenantOutput { logs: self.clone(), log: self.log(tenant) }
+    /// What is more than `per_second` is dropped.
+    pub(crate) fn of_tenant(
+        self: &Arc<Self>,
+        tenant: &Name,
+        per_second: MemorySize,
+    ) -> TenantOutput {
+        let log = self.log(tenant);
+        log.set_rate(per_second);
+        TenantOutput { logs: self.clone(), log }
     }
 
     /// What the components of `tenant` have written.
@@ -88,6 +113,25 @@ impl TenantLog {
     /// Completes when there is something new since this was called.
     pub(crate) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
+    }
+
+    /// Changes how many bytes are kept for each second; those of some seconds may come at once.
+    pub(crate) fn set_rate(&self, per_second: MemorySize) {
+        let rate = NonZeroU64::new(per_second.bytes());
+        self.rate.set_rate(rate.map(|per_second| Rate {
+            per_second,
+            burst: per_second.get().saturating_mul(BURST_SECONDS),
+        }));
+    }
+
+    /// Whether `line` is to be kept; if not, its bytes are counted.
+    fn takes(&self, line: &[u8]) -> bool {
+        let bytes = line.len() as u64 + LINE_BYTES as u64;
+        let takes = self.rate.try_take(bytes, Instant::now()).is_ok();
+        if !takes {
+            self.dropped.fetch_add(line.len() as u64, Relaxed);
+        }
+        takes
     }
 
     /// The bytes that were not kept, since there were too many at a time.
@@ -145,8 +189,10 @@ pub(crate) struct TenantOutput {
 
 impl GuestOutput for TenantOutput {
     fn line(&self, author: &Author, stream: Stream, line: &[u8]) {
-        self.log.push(&self.logs.next, author, stream, line);
-        self.logs.console.line(author, stream, line);
+        if self.log.takes(line) {
+            self.log.push(&self.logs.next, author, stream, line);
+            self.logs.console.line(author, stream, line);
+        }
     }
 }
 
@@ -169,7 +215,11 @@ mod tests {
         let logs = Logs::new(Arc::new(Nowhere));
         let write = |tenant: &str, app: &str, component: &str, text: &str| {
             let author = Author { app: name(app), component: name(component) };
-            logs.of_tenant(&name(tenant)).line(&author, Stream::Stdout, text.as_bytes());
+            logs.of_tenant(&name(tenant), MemorySize::from_bytes(1 << 30)).line(
+                &author,
+                Stream::Stdout,
+                text.as_bytes(),
+            );
         };
         let read = |tenant: &str, component: Option<&str>, after, most| -> Vec<(u64, String)> {
             let wanted = Wanted { app: name("shop"), component: component.map(name) };

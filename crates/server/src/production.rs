@@ -12,13 +12,14 @@ use dhow_api::{NewToken, Scope};
 use dhow_capabilities::GuestOutput;
 use dhow_engine::{Compiler, Instances, Options};
 use dhow_host::{Host, Settings};
-use dhow_manifest::{Name, Operator};
-use dhow_triggers::http::HttpTrigger;
+use dhow_manifest::{Listen, Name, Operator};
+use dhow_triggers::http::{Certificates, HttpTrigger};
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Handle},
     sync::{oneshot, watch},
-    time::{sleep, timeout},
+    task::spawn_blocking,
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::task::TaskTracker;
 
@@ -68,10 +69,17 @@ const DEFAULT_LINGER: Duration = Duration::ZERO;
 pub struct Production {
     host: Arc<Host>,
     control: Arc<Control>,
-    listeners: Vec<(TcpListener, SocketAddr)>,
+    listeners: Vec<Listening>,
     admin: Admin,
     readiness: Arc<Readiness>,
     first_token: Option<String>,
+}
+
+/// A port that was taken, and what stands before HTTP on it.
+struct Listening {
+    listener: TcpListener,
+    address: SocketAddr,
+    certificates: Option<Arc<Certificates>>,
 }
 
 impl Production {
@@ -86,20 +94,12 @@ impl Production {
         let host = host(&data, instances, compiler)?;
         let logs = Logs::new(console);
         let server = operator.server.clone();
-        let mut listeners = Vec::new();
-        let mut addresses: Vec<_> = server.listen.iter().map(|listen| listen.address).collect();
-        if addresses.is_empty() {
-            addresses.extend(DEFAULT_LISTEN.parse::<SocketAddr>());
-        }
-        for address in addresses {
-            listeners.push(bind(address).await?);
-        }
+        let listeners = listen(&server.listen).await?;
         let admin_address = server.admin.or_else(|| DEFAULT_ADMIN.parse().ok());
         let (admin_listener, admin_address) = match admin_address {
             Some(address) => bind(address).await?,
             None => unreachable!("`{DEFAULT_ADMIN}` is an address"),
         };
-        let port = listeners.first().map_or(0, |(_, address)| address.port());
         let registry = Registry::open(data.registry())?;
         let tokens = Tokens::read(&registry)?;
         let tenants =
@@ -112,7 +112,7 @@ impl Production {
             tenants,
             tokens,
             logs,
-            urls: UrlPattern { scheme: "http", port },
+            urls: urls(&listeners),
         };
         let control = Control::new(parts, Handle::current())?;
         let readiness = Arc::<Readiness>::default();
@@ -121,9 +121,9 @@ impl Production {
         Ok(Self { host, control, listeners, admin, readiness, first_token })
     }
 
-    /// Where it answers requests.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.listeners.iter().map(|(_, address)| *address)
+    /// Where it answers requests: the schemes of URLs, and addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        self.listeners.iter().map(|listening| (listening.scheme(), listening.address))
     }
 
     /// Where the admin API is.
@@ -147,8 +147,12 @@ impl Production {
         let Self { host, control, listeners, admin, readiness, .. } = self;
         let (stop_sender, stopped) = watch::channel(false);
         let triggers = TaskTracker::new();
-        for (listener, _) in listeners {
-            let trigger = HttpTrigger::new(host.clone(), listener, crate::settings());
+        let mut certificates = Vec::new();
+        for listening in listeners {
+            certificates.extend(listening.certificates.clone());
+            let Listening { listener, certificates, .. } = listening;
+            let settings = crate::settings();
+            let trigger = HttpTrigger::new(host.clone(), listener, certificates, settings);
             triggers.spawn(trigger.serve(stopped.clone()));
         }
         triggers.close();
@@ -156,6 +160,7 @@ impl Production {
         tokio::select! {
             () = stop => {}
             () = crate::sweep(&host) => {}
+            () = renew(&certificates) => {}
         }
         readiness.set(false);
         let server = &control.tenants.operator().server;
@@ -186,6 +191,72 @@ fn host(
     // What anybody uploads is nobody's own work.
     let settings = Settings { trusts_builds: false, ..Settings::default() };
     Ok(crate::host(&options, settings)?)
+}
+
+/// Takes the ports, and reads the certificates of those that have any.
+async fn listen(wanted: &[Listen]) -> Result<Vec<Listening>, StartError> {
+    let default = DEFAULT_LISTEN.parse().ok();
+    let default = default.map(|address| Listen { address, certificates: Vec::new() });
+    let all = if wanted.is_empty() { default.as_slice() } else { wanted };
+    let mut listeners = Vec::new();
+    for Listen { address, certificates } in all {
+        let certificates = match &**certificates {
+            [] => None,
+            files => Some(Arc::new(Certificates::read(files)?)),
+        };
+        let (listener, address) = bind(*address).await?;
+        listeners.push(Listening { listener, address, certificates });
+    }
+    Ok(listeners)
+}
+
+impl Listening {
+    fn scheme(&self) -> &'static str {
+        if self.certificates.is_some() { "https" } else { "http" }
+    }
+}
+
+/// URLs are those of the first listener with TLS, or of the first.
+fn urls(listeners: &[Listening]) -> UrlPattern {
+    let secure = listeners.iter().find(|listening| listening.certificates.is_some());
+    let shown = secure.or(listeners.first());
+    UrlPattern {
+        scheme: shown.map_or("http", Listening::scheme),
+        port: shown.map_or(0, |listening| listening.address.port()),
+    }
+}
+
+/// How often it is looked whether certificates were renewed.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Reads certificates again whose files have changed. Those that can't be used are said once, and the ones
+/// before stay.
+async fn renew(all: &[Arc<Certificates>]) {
+    let mut refused = vec![None; all.len()];
+    let mut looks = interval(RENEWAL_INTERVAL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        for (certificates, refused) in all.iter().zip(&mut refused) {
+            let certificates = certificates.clone();
+            let look = move || {
+                let has_changed = certificates.has_changed();
+                has_changed.then(|| certificates.reload().map_err(|error| error.to_string()))
+            };
+            let error = match spawn_blocking(look).await {
+                Ok(Some(Ok(()))) => {
+                    tracing::info!("certificates were renewed");
+                    None
+                }
+                Ok(Some(Err(error))) => Some(error),
+                Ok(None) | Err(_) => continue,
+            };
+            if let Some(error) = error.as_ref().filter(|error| Some(*error) != refused.as_ref()) {
+                tracing::error!("certificates are not renewed, those before stay: {error}");
+            }
+            *refused = error;
+        }
+    }
 }
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {

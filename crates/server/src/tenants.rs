@@ -77,13 +77,13 @@ impl Tenants {
         }
         let operator = self.operator();
         let backends = self.backends(&operator, name)?;
-        let output: Arc<dyn GuestOutput> = Arc::new(self.logs.of_tenant(name));
+        let quota = operator.quota_of(name);
+        let output: Arc<dyn GuestOutput> = Arc::new(self.logs.of_tenant(name, quota.log));
         // Nothing of the server's environment is a tenant's.
         let capabilities = Capabilities::new(output, |_| None, backends);
-        let reserve = operator.quota_of(name).reserve as usize;
         let tenant = self
             .host
-            .tenant(name.clone(), capabilities, operator.limits, reserve)
+            .tenant(name.clone(), capabilities, operator.limits, Some(&quota))
             .map_err(|error| TenantError::Reserve { tenant: name.clone(), error })?;
         by_name.insert(name.clone(), tenant.clone());
         Ok(tenant)

@@ -65,8 +65,15 @@ impl Problem {
                 (StatusCode::NOT_FOUND, "the app has no revision here", false)
             }
             Self::Failed(
-                Failure::Busy(_) | Failure::Full(_) | Failure::Call(CallError::NoRoom),
+                Failure::Busy(_)
+                | Failure::TenantBusy(..)
+                | Failure::Full(_)
+                | Failure::Call(CallError::NoRoom | CallError::AccountMemory { .. }),
             ) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", true),
+            // RFC 6585, section 4.
+            Self::Failed(Failure::TenantRate(..)) => {
+                (StatusCode::TOO_MANY_REQUESTS, "too many requests", false)
+            }
             Self::Failed(Failure::Call(CallError::Deadline(_))) => {
                 (StatusCode::GATEWAY_TIMEOUT, "timed out", true)
             }
@@ -89,7 +96,13 @@ impl Problem {
     fn retry_after(&self) -> Option<HeaderValue> {
         let is_full = matches!(
             self,
-            Self::Failed(Failure::Busy(_) | Failure::Full(_) | Failure::Call(CallError::NoRoom))
+            Self::Failed(
+                Failure::Busy(_)
+                    | Failure::TenantBusy(..)
+                    | Failure::TenantRate(..)
+                    | Failure::Full(_)
+                    | Failure::Call(CallError::NoRoom | CallError::AccountMemory { .. })
+            )
         );
         is_full.then_some(HeaderValue::from_static("1"))
     }

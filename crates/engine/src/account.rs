@@ -1,0 +1,283 @@
+//! What the instances of one owner use together.
+
+use std::{
+    num::{NonZeroU32, NonZeroU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::{
+    bucket::{Bucket, Rate, nanos},
+    turns::{Line, Turns},
+};
+
+/// What the instances of one owner use together, and how much they may. Whose it is the engine does
+/// not know.
+///
+/// Its numbers are only counted and compared, nothing else is learned from them, so that all
+/// of them are `Relaxed`; each is changed by one atomic operation, so that none is lost.
+#[derive(Debug)]
+pub struct Account {
+    memory: AtomicU64,
+    memory_limit: AtomicU64,
+    instances: AtomicUsize,
+    /// In nanoseconds: enough for 584 years of one core.
+    cpu_time: AtomicU64,
+    /// In nanoseconds of a core.
+    share: Arc<Bucket>,
+    /// While there is anything in it guests need no turn. In nanoseconds of a core.
+    quick: Bucket,
+    /// Where its guests wait for their turns; none for one that is alone.
+    line: Option<Line>,
+}
+
+/// How much the instances of an account may use together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccountLimits {
+    /// The bytes of all linear memories and tables.
+    pub memory: u64,
+    /// The time that guests are run.
+    pub cpu: CpuShare,
+}
+
+/// How much of the machine's cores guests may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CpuShare(Option<NonZeroU32>);
+
+/// Who uses less than a quarter of a core needs no turns: that is hundreds of usual requests in a
+/// second. Who uses more has no more of it than others, since what is beyond is owed.
+const QUICK: u64 = NANOS_IN_SECOND / 4;
+/// What they use of that at once: a few requests that come together, or a larger one.
+const QUICK_BURST: u64 = 10_000_000;
+/// What was used beyond it is owed up to about this, so that who has computed for long is quick again
+/// after a tenth of a second without.
+const QUICK_DEBT: Duration = Duration::from_millis(40);
+
+/// What of its share an account can use at once after a quiet time, as a part of a second's.
+const BURST_IN_SECOND: u64 = 10;
+
+const NANOS_IN_SECOND: u64 = 1_000_000_000;
+const NANOS_IN_MILLISECOND: u64 = 1_000_000;
+
+impl Account {
+    /// An account without limits, whose guests wait for nobody: for the only one.
+    pub fn alone() -> Arc<Self> {
+        Arc::new(Self::new(AccountLimits::NONE, |_| None))
+    }
+
+    /// An account whose guests take turns with those of others.
+    pub(crate) fn among(turns: &Arc<Turns>, limits: AccountLimits) -> Arc<Self> {
+        Arc::new(Self::new(limits, |share| Some(turns.line(share))))
+    }
+
+    fn new(limits: AccountLimits, line: impl FnOnce(&Arc<Bucket>) -> Option<Line>) -> Self {
+        let share = Arc::new(Bucket::new(limits.cpu.rate()));
+        let quick = NonZeroU64::new(QUICK);
+        Self {
+            memory: AtomicU64::new(0),
+            memory_limit: AtomicU64::new(limits.memory),
+            instances: AtomicUsize::new(0),
+            cpu_time: AtomicU64::new(0),
+            line: line(&share),
+            share,
+            quick: Bucket::new(quick.map(|per_second| Rate { per_second, burst: QUICK_BURST })),
+        }
+    }
+
+    /// Changes what its instances may use. Those that use more of the memory keep it, and get no
+    /// more; of an account that is alone the CPU has no limit.
+    pub fn set_limits(&self, limits: AccountLimits) {
+        self.memory_limit.store(limits.memory, Relaxed);
+        self.share.set_rate(limits.cpu.rate());
+    }
+
+    /// The bytes of memory that its instances use.
+    pub fn memory(&self) -> u64 {
+        self.memory.load(Relaxed)
+    }
+
+    /// The bytes of memory that its instances may use.
+    pub fn memory_limit(&self) -> u64 {
+        self.memory_limit.load(Relaxed)
+    }
+
+    /// For how long its guests have run.
+    pub fn cpu_time(&self) -> Duration {
+        Duration::from_nanos(self.cpu_time.load(Relaxed))
+    }
+
+    /// How many instances it has, idle ones included.
+    pub fn instances(&self) -> usize {
+        self.instances.load(Relaxed)
+    }
+
+    pub(crate) fn add_instance(&self) {
+        self.instances.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn remove_instance(&self) {
+        self.instances.fetch_sub(1, Relaxed);
+    }
+
+    /// Counts `bytes` more; false where that would be more than the limit.
+    pub(crate) fn grow(&self, bytes: u64) -> bool {
+        let limit = self.memory_limit();
+        let grown = self.memory.fetch_update(Relaxed, Relaxed, |used| {
+            used.checked_add(bytes).filter(|wanted| bytes == 0 || *wanted <= limit)
+        });
+        grown.is_ok()
+    }
+
+    /// Takes back what [`Self::grow`] has counted.
+    pub(crate) fn shrink(&self, bytes: u64) {
+        self.memory.fetch_sub(bytes, Relaxed);
+    }
+
+    /// Where its guests have to wait for a turn before they are run; `None` where they need none.
+    pub(crate) fn needs_turn(&self, now: Instant) -> Option<&Line> {
+        let line = self.line.as_ref()?;
+        let is_quick = self.quick.debt(now).is_zero() && self.share.debt(now).is_zero();
+        (!is_quick).then_some(line)
+    }
+
+    /// Where its guests wait.
+    pub(crate) fn line(&self) -> Option<&Line> {
+        self.line.as_ref()
+    }
+
+    /// A guest has run for `time`.
+    pub(crate) fn charge(&self, time: Duration, now: Instant) {
+        let time = nanos(time);
+        self.cpu_time.fetch_add(time, Relaxed);
+        if self.line.is_none() {
+            return;
+        }
+        self.share.take(time, now);
+        if self.quick.debt(now) < QUICK_DEBT {
+            self.quick.take(time.min(2 * QUICK_BURST), now);
+        }
+    }
+}
+
+impl AccountLimits {
+    /// No limit.
+    pub const NONE: Self = Self { memory: u64::MAX, cpu: CpuShare::NO_LIMIT };
+}
+
+impl Default for AccountLimits {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+impl CpuShare {
+    /// As much as there is.
+    pub const NO_LIMIT: Self = Self(None);
+
+    /// So many thousandths of a core: that many milliseconds of CPU time in each second. A tenth of a
+    /// second's worth can be used at once.
+    pub const fn millicores(millicores: NonZeroU32) -> Self {
+        Self(Some(millicores))
+    }
+
+    fn rate(self) -> Option<Rate> {
+        let per_second =
+            NonZeroU64::from(self.0?).checked_mul(NonZeroU64::new(NANOS_IN_MILLISECOND)?)?;
+        Some(Rate { per_second, burst: per_second.get() / BURST_IN_SECOND })
+    }
+}
+
+#[cfg(test)]
+impl Account {
+    /// One whose guests always need turns.
+    pub(crate) fn heavy(turns: &Arc<Turns>) -> Arc<Self> {
+        let mut account = Self::new(AccountLimits::NONE, |share| Some(turns.line(share)));
+        account.quick = Bucket::new(Some(Rate { per_second: NonZeroU64::MIN, burst: 0 }));
+        account.quick.take(1_000_000, Instant::now());
+        Arc::new(account)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn share(millicores: u32) -> AccountLimits {
+        let cpu = CpuShare::millicores(NonZeroU32::new(millicores).unwrap());
+        AccountLimits { cpu, ..AccountLimits::NONE }
+    }
+
+    #[test]
+    fn memory_is_counted_up_to_the_limit() {
+        let account = Account::alone();
+        account.set_limits(AccountLimits { memory: 100, ..AccountLimits::NONE });
+        assert!(account.grow(60));
+        assert!(!account.grow(41));
+        assert!(!account.grow(u64::MAX), "no overflow");
+        assert!(account.grow(40));
+        assert_eq!(account.memory(), 100);
+        account.shrink(60);
+        assert!(account.grow(1));
+        // What is used beyond a new limit stays.
+        account.set_limits(AccountLimits { memory: 10, ..AccountLimits::NONE });
+        assert_eq!(account.memory(), 41);
+        assert!(!account.grow(1));
+        assert!(account.grow(0));
+        account.set_limits(AccountLimits::NONE);
+        assert!(account.grow(1 << 40));
+    }
+
+    #[test]
+    fn a_guest_is_quick_until_it_computes() {
+        let account = Account::among(&Turns::new(1), AccountLimits::NONE);
+        let start = Instant::now();
+        account.charge(9 * MS, start);
+        assert!(account.needs_turn(start).is_none());
+        account.charge(2 * MS, start);
+        assert!(account.needs_turn(start).is_some());
+        assert!(account.needs_turn(start + 3 * MS).is_some());
+        assert!(account.needs_turn(start + 4 * MS).is_none(), "a quarter of a core");
+        assert_eq!(account.cpu_time(), 11 * MS);
+    }
+
+    #[test]
+    fn who_has_computed_for_long_is_quick_again_soon() {
+        let account = Account::among(&Turns::new(1), AccountLimits::NONE);
+        let start = Instant::now();
+        for _ in 0..10_000 {
+            account.charge(10 * MS, start);
+        }
+        assert!(account.needs_turn(start).is_some());
+        assert!(account.needs_turn(start + 120 * MS).is_none());
+        assert_eq!(account.cpu_time(), Duration::from_secs(100));
+    }
+
+    #[test]
+    fn a_share_is_kept_to_over_time() {
+        let account = Account::among(&Turns::new(1), share(100));
+        let start = Instant::now();
+        account.charge(10 * MS, start);
+        assert!(account.needs_turn(start).is_none(), "a tenth of a second's worth");
+        account.charge(100 * MS, start);
+        let is_over = |after: Duration| !account.share.debt(start + after).is_zero();
+        assert!(is_over(999 * MS));
+        assert!(!is_over(1_000 * MS));
+        account.set_limits(AccountLimits::NONE);
+        assert!(!is_over(Duration::ZERO));
+    }
+
+    #[test]
+    fn one_that_is_alone_never_waits() {
+        let account = Account::alone();
+        let start = Instant::now();
+        account.set_limits(share(1));
+        account.charge(Duration::from_secs(100), start);
+        assert!(account.needs_turn(start).is_none());
+        assert_eq!(account.cpu_time(), Duration::from_secs(100));
+    }
+}
