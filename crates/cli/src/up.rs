@@ -84,14 +84,14 @@ fn most_parts(app: &App) -> u32 {
     parts.max().and_then(|parts| u32::try_from(parts).ok()).unwrap_or(1)
 }
 
-/// The signals by which a server is asked to stop.
-struct Signals {
+/// The signals by which a command that goes on until then is asked to stop.
+pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self, CliError> {
+    pub(crate) fn new() -> Result<Self, CliError> {
         let listen =
             |kind| signal(kind).map_err(|error| CliError::failure(format!("no signals: {error}")));
         Ok(Self {
@@ -100,7 +100,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
