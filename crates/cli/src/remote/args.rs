@@ -23,7 +23,7 @@ pub(crate) enum RemoteCommand {
     Delete(DeleteArgs),
     /// Show how the apps of a server are, and what its tenants use.
     Status(StatusArgs),
-    /// The same, each second, until Ctrl-C.
+    /// Show the same each second, until Ctrl-C.
     Top(TopArgs),
     /// Show what the components of an app have written.
     Logs(LogsArgs),

@@ -1,6 +1,6 @@
 //! The client of the admin API.
 
-use std::{convert::Infallible, error::Error as _, fmt::Display, fs, io, time::Duration};
+use std::{convert::Infallible, error::Error, fmt::Display, fs, io, time::Duration};
 
 use bytes::Bytes;
 use dhow_manifest::Name;
@@ -33,6 +33,10 @@ const DEFAULT_SERVER: &str = "http://127.0.0.1:9090";
 
 /// How to say who asks.
 pub(super) const TOKEN_HELP: &str = "export DHOW_TOKEN=…";
+
+/// Where a connection is had, and no TLS by it.
+const TLS_HELP: &str = "where it has no TLS: --server http://…\n\
+                        where its certificate is of your own authority: export SSL_CERT_FILE=ca.pem";
 
 /// As long as a lost SYN takes to be sent again, thrice.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -253,8 +257,9 @@ impl Client {
         let mut reason = error.source();
         let mut kind = None;
         while let Some(error) = reason {
-            kind = error.downcast_ref::<io::Error>().map(io::Error::kind).or(kind);
-            match error.source() {
+            let io_error = error.downcast_ref::<io::Error>();
+            kind = io_error.map(io::Error::kind).or(kind);
+            match inner(error) {
                 Some(inner) => reason = Some(inner),
                 None => break,
             }
@@ -266,8 +271,20 @@ impl Client {
         let what = format!("can't connect to {server}: {reason}");
         match kind {
             Some(io::ErrorKind::TimedOut) => CliError::with_exit(error::TIMEOUT, what, None),
+            // Somebody is there.
+            Some(io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
+                CliError::failure_with_help(what, TLS_HELP)
+            }
             _ => CliError::failure_with_help(what, "start a server: dhow serve --data ./data"),
         }
+    }
+}
+
+/// What `error` comes from. The source of an [`io::Error`] is that of the error in it.
+fn inner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) async fn delete(
     if !yes {
         let help = format!("dhow delete {app} --yes");
         if !can_ask() {
-            return Err(CliError::usage(format!("nobody says that {app} is to be deleted"), help));
+            return Err(CliError::usage(format!("nobody is there to say that {app} goes"), help));
         }
         if !ask(&format!("Delete {app} with all its revisions?"))? {
             return Err(CliError::failure(format!("{app} was not deleted")));

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use dhow_api::{Code, Deploy, Deployed, DeployedComponent, Problem, Revisions};
+use dhow_api::{Change, Code, Deploy, Deployed, DeployedComponent, Problem, Revisions};
 use dhow_manifest::Name;
 use dhow_package::{Artifact, ReadError};
 use http::Method;
@@ -43,7 +43,7 @@ pub(crate) async fn deploy(args: DeployArgs) -> Result<ExitCode, CliError> {
         dry_run: args.dry_run,
         no_traffic: args.no_traffic,
     };
-    let deployed = send(&client, &local.name, deploy).await?;
+    let deployed = send(&client, &local.name, deploy, ask_about).await?;
     match args.output.output {
         Format::Json => {
             output::json(&Report { schema: "dhow.deployed/1", report: &deployed })?;
@@ -120,23 +120,33 @@ async fn base(client: &Client, local: &Local) -> Result<Option<u32>, CliError> {
     }
 }
 
-/// Asks the user about what components would newly be granted, where somebody is there to answer.
-async fn send(client: &Client, app: &Name, deploy: Deploy) -> Result<Deployed, CliError> {
+/// Sends `deploy`, and once more where `allows` allows what components would newly be granted.
+pub(super) async fn send(
+    client: &Client,
+    app: &Name,
+    deploy: Deploy,
+    allows: impl FnOnce(&[Change]) -> Result<bool, CliError>,
+) -> Result<Deployed, CliError> {
     let path = format!("/v1/apps/{app}/revisions");
     let refusal: Refusal = match client.change(Method::POST, &path, &deploy).await {
         Ok(deployed) => return Ok(deployed),
         Err(refusal) => refusal,
     };
-    if let Some(Problem { changes, .. }) = refusal.problem(Code::NewGrants) {
-        for change in changes {
-            output::progress(output::visible(&problem::describe(change)));
-        }
-        if can_ask() && ask("Allow it?")? {
+    match refusal.problem(Code::NewGrants) {
+        Some(Problem { changes, .. }) if allows(changes)? => {
             let allowed = Deploy { allow_new_grants: true, ..deploy };
-            return Ok(client.change(Method::POST, &path, &allowed).await?);
+            Ok(client.change(Method::POST, &path, &allowed).await?)
         }
+        _ => Err(refusal.into()),
     }
-    Err(refusal.into())
+}
+
+/// Shows what components would newly be granted, and asks where somebody is there to answer.
+fn ask_about(changes: &[Change]) -> Result<bool, CliError> {
+    for change in changes {
+        output::progress(output::visible(&problem::describe(change)));
+    }
+    Ok(can_ask() && ask("Allow it?")?)
 }
 
 fn describe(deployed: &Deployed) -> String {
@@ -231,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_deployment_is_described() {
-        let change = dhow_api::Change {
+        let change = Change {
             component: "cart".to_owned(),
             gains: true,
             what: "connect to 10.0.0.0/8:5432".to_owned(),

@@ -61,3 +61,6 @@ fn ask(question: &str) -> Result<bool, CliError> {
         .map_err(|error| CliError::failure(format!("the answer can't be read: {error}")))?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
+
+#[cfg(test)]
+mod tests;

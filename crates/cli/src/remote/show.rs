@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt};
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use indicatif::BinaryBytes;
 
+use crate::output;
+
 /// How wide a column is left between two others.
 const GAP: u16 = 2;
 
@@ -18,8 +20,10 @@ pub(super) fn table<const N: usize>(
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(headings);
     for row in rows {
-        // A cell is one line: what another wrote would pass for the next row.
-        table.add_row(row.map(|cell| cell.replace(['\n', '\r', '\t'], " ")));
+        // A cell is one line: what another wrote would pass for the next row. It is made harmless
+        // here, since that makes it wider.
+        let cell = |cell: String| output::visible(&cell.replace(['\n', '\t'], " ")).to_string();
+        table.add_row(row.map(cell));
     }
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, GAP));
@@ -87,7 +91,10 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_what_stands_in_them() {
-        let rows = [["ü".to_owned(), "1".to_owned()], ["long\nname".to_owned(), "22".to_owned()]];
-        assert_eq!(table(["NAME", "N"], &[1], rows), "NAME        N\nü           1\nlong name  22");
+        let rows = [["ü".to_owned(), "1".to_owned()], ["a\nb\u{1b}".to_owned(), "22".to_owned()]];
+        assert_eq!(
+            table(["NAME", "N"], &[1], rows),
+            "NAME        N\nü           1\na b\\u{1b}  22"
+        );
     }
 }

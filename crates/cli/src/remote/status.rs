@@ -20,7 +20,7 @@ pub(crate) async fn status(
     let status = read(&Client::new(&server)?, app.as_ref()).await?;
     match output.output {
         Format::Json => output::json(&Report { schema: "dhow.status/1", report: &status })?,
-        Format::Text => output::text(&describe(&status, |tenant| cpu_so_far(tenant))),
+        Format::Text => output::text(&describe(&status, cpu_so_far)),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -44,8 +44,8 @@ pub(super) fn describe(status: &Status, cpu: impl Fn(&TenantStatus) -> String) -
         text.push_str(&show::table(headings, &[3, 4, 5, 6], status.apps.iter().map(app_row)));
     }
     let others = status.apps_total.saturating_sub(status.apps.len() as u64);
-    if others > 0 && !status.apps.is_empty() {
-        text.push_str(&format!("\nand {others} more, with no request in the last minute"));
+    if others > 0 {
+        text.push_str(&format!("\nand {others} more"));
     }
     if !status.tenants.is_empty() {
         let headings =
@@ -119,7 +119,7 @@ mod tests {
         let expected = "Dhow 0.1.0, up for 1m 1s, 2 requests under way\n\n\
             TENANT  APP   TRAFFIC           REQ/S  ERRORS     P50  P99  URL\n\
             acme    shop  r13 10%, r12 90%   12.3    1.5%  1.2 ms    -  http://shop.localhost:8080\n\
-            and 2 more, with no request in the last minute";
+            and 2 more";
         assert_eq!(describe(&status, cpu_so_far), expected);
     }
 }
