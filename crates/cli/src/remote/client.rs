@@ -48,7 +48,7 @@ const QUICK: Duration = Duration::from_secs(30);
 /// compiled in a minute, 128 MiB are sent by 2 Mbit/s in ten.
 const SLOW: Duration = Duration::from_secs(15 * 60);
 
-/// The longest answer that is read: ten times the status of a server with 1,000 apps and as many
+/// The longest answer that is read: twenty times the status of a server with 1,000 apps and as many
 /// tenants.
 const MAX_ANSWER: usize = 16 << 20;
 
@@ -290,8 +290,9 @@ fn inner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
 
 fn default_server(variable: Option<String>) -> Result<ServerUrl, CliError> {
     match variable {
+        // Not shown: there may be a password in it.
         Some(url) => ServerUrl::parse(&url)
-            .map_err(|help| CliError::usage(format!("DHOW_SERVER is no URL: `{url}`"), help)),
+            .map_err(|help| CliError::usage("DHOW_SERVER is no URL of a server", help)),
         None => ServerUrl::parse(DEFAULT_SERVER).map_err(CliError::failure),
     }
 }

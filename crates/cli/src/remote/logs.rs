@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{error::CliError, output};
 
-/// The longest line that is read: what a guest may write in one, with room for each of its bytes to
-/// be escaped.
+/// The longest line that is read: twenty times what a guest's longest, of 8 KiB, takes where each of
+/// its bytes is escaped.
 const MAX_LINE: usize = 1 << 20;
 
 pub(crate) async fn logs(args: LogsArgs) -> Result<ExitCode, CliError> {
