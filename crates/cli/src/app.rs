@@ -21,6 +21,8 @@ const DATA: &str = ".dhow";
 /// A checked app, and the folder that its paths are relative to.
 pub(crate) struct LocalApp {
     pub(crate) app: App,
+    /// The manifest's text, of which a server makes the same app.
+    pub(crate) manifest: String,
     pub(crate) folder: PathBuf,
 }
 
@@ -44,14 +46,15 @@ impl LocalApp {
         }
         let name = component_name(path);
         let file = PathBuf::from(path.file_name().unwrap_or(path.as_os_str()));
-        Ok(Self { app: App::of_component(name, file), folder: folder_of(path) })
+        let manifest = shortest_manifest(&name, &file);
+        Ok(Self { app: App::of_component(name, file), manifest, folder: folder_of(path) })
     }
 
     fn read_manifest(path: &Path) -> Result<Self, CliError> {
         let file = path.display().to_string();
         let text = fs::read_to_string(path)
             .map_err(|error| CliError::failure(format!("{file} can't be read: {error}")))?;
-        Ok(Self { app: App::parse(&file, &text)?, folder: folder_of(path) })
+        Ok(Self { app: App::parse(&file, &text)?, manifest: text, folder: folder_of(path) })
     }
 
     /// Reads every component.
@@ -68,6 +71,12 @@ impl LocalApp {
         }
         if errors.is_empty() { Ok(artifacts) } else { Err(errors) }
     }
+}
+
+/// The manifest of an app that is the component in `file`, and nothing else.
+fn shortest_manifest(name: &Name, file: &Path) -> String {
+    let source = toml::Value::String(file.to_string_lossy().into_owned());
+    format!("name = \"{name}\"\ncomponent.{name}.source = {source}\n")
 }
 
 /// The operator's configuration in the file `config`; without one nothing is said.
@@ -102,4 +111,17 @@ pub(crate) fn component_name(path: &Path) -> Name {
         .iter()
         .find_map(|text| Name::new(text).ok())
         .unwrap_or_else(|| unreachable!("`app` is a name"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_component_and_its_shortest_manifest_are_the_same_app() {
+        for file in ["hello.wasm", "a \"b\" \\ c\n.wasm"] {
+            let LocalApp { app, manifest, .. } = LocalApp::read(Path::new(file)).ok().unwrap();
+            assert_eq!(App::parse("dhow.toml", &manifest).ok(), Some(app), "{manifest}");
+        }
+    }
 }

@@ -6,6 +6,8 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use dhow_capabilities::FolderGrant;
 use dhow_manifest::{Endpoint, Environment, MemorySize, Name, Origin};
 
+use crate::remote::args::{RemoteCommand, ServerArgs};
+
 /// Serves WebAssembly components: sandboxed, with nothing but what you grant.
 #[derive(Debug, Parser)]
 #[command(name = "dhow", version, max_term_width = 100)]
@@ -35,7 +37,10 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Write the components of an app as one, which other runtimes take.
     Compose(ComposeArgs),
-    /// Set, list and remove the secrets of an app, which are kept encrypted in its .dhow/.
+    #[command(flatten)]
+    Remote(RemoteCommand),
+    /// Set, list and remove the secrets of an app, which are kept encrypted in its .dhow/; or with
+    /// --server those of a tenant.
     #[command(subcommand)]
     Secret(SecretCommand),
     /// Compile what comes by standard input, within limits: Dhow's own child.
@@ -173,7 +178,7 @@ pub(crate) enum SecretCommand {
     /// Set a secret to what is typed, or comes by standard input. What runs reads it from then on.
     Set(SecretArgs),
     /// List the names of the secrets that are set.
-    List(AppArgs),
+    List(SecretsArgs),
     /// Remove a secret.
     Remove(SecretArgs),
 }
@@ -184,13 +189,25 @@ pub(crate) struct SecretArgs {
     #[arg(value_parser = Name::new)]
     pub(crate) name: Name,
     #[command(flatten)]
-    pub(crate) app: AppArgs,
+    pub(crate) of: SecretsArgs,
 }
+
+/// Whose secrets: an app's on this machine, or with --server a tenant's.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SecretsArgs {
+    #[command(flatten)]
+    pub(crate) app: AppArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// Where an app is looked for when nobody says where it is.
+pub(crate) const HERE: &str = ".";
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct AppArgs {
     /// The app: a folder with a dhow.toml, or the manifest itself.
-    #[arg(default_value = ".")]
+    #[arg(default_value = HERE)]
     pub(crate) path: PathBuf,
 }
 

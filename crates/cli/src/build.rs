@@ -25,7 +25,7 @@ pub(crate) fn command(args: &AppArgs) -> Result<ExitCode, CliError> {
 }
 
 /// Builds every component of `app` that has a build.
-pub(crate) fn build(LocalApp { app, folder }: &LocalApp) -> Result<(), CliError> {
+pub(crate) fn build(LocalApp { app, folder, .. }: &LocalApp) -> Result<(), CliError> {
     for (name, component) in app.components() {
         if let Some(build) = &component.build {
             let stamp = Stamp { folder, name, component, build };

@@ -7,10 +7,18 @@ use dhow_host::LinkFaults;
 use dhow_manifest::{Faults, Name};
 use dhow_package::ReadError;
 
+pub(crate) const FAILURE: u8 = 1;
 /// The arguments, or the manifest, are wrong.
 pub(crate) const USAGE: u8 = 2;
-const FAILURE: u8 = 1;
 const BUILD: u8 = 3;
+/// A check, or what somebody may have, does not allow it.
+pub(crate) const POLICY: u8 = 4;
+pub(crate) const NOT_FOUND: u8 = 5;
+pub(crate) const AUTHENTICATION: u8 = 6;
+/// It took too long, or a new revision did not prove itself.
+pub(crate) const TIMEOUT: u8 = 7;
+/// Somebody else was faster.
+pub(crate) const CONFLICT: u8 = 8;
 
 /// An error for people: what happened, and what to do.
 pub(crate) enum CliError {
@@ -28,23 +36,24 @@ pub(crate) struct Message {
 
 impl CliError {
     pub(crate) fn failure(what: impl Into<String>) -> Self {
-        Self::plain(FAILURE, what, None)
+        Self::with_exit(FAILURE, what, None)
     }
 
     pub(crate) fn failure_with_help(what: impl Into<String>, help: impl Into<String>) -> Self {
-        Self::plain(FAILURE, what, Some(help.into()))
+        Self::with_exit(FAILURE, what, Some(help.into()))
     }
 
     /// What the arguments ask for can't be done; `help` is what can.
     pub(crate) fn usage(what: impl Into<String>, help: impl Into<String>) -> Self {
-        Self::plain(USAGE, what, Some(help.into()))
+        Self::with_exit(USAGE, what, Some(help.into()))
     }
 
     pub(crate) fn build(what: impl Into<String>, help: Option<String>) -> Self {
-        Self::plain(BUILD, what, help)
+        Self::with_exit(BUILD, what, help)
     }
 
-    fn plain(exit: u8, what: impl Into<String>, help: Option<String>) -> Self {
+    /// What ends with one of the exit codes above.
+    pub(crate) fn with_exit(exit: u8, what: impl Into<String>, help: Option<String>) -> Self {
         Self::Plain { messages: vec![Message { what: what.into(), help }], exit }
     }
 
@@ -91,7 +100,7 @@ impl From<Vec<BackendError>> for CliError {
 
 impl From<SecretError> for CliError {
     fn from(error: SecretError) -> Self {
-        Self::plain(FAILURE, error.to_string(), error.help())
+        Self::with_exit(FAILURE, error.to_string(), error.help())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where Dhow keeps things of its own on this machine.
+//! Where Dhow keeps things of its own on this machine, and what else the environment tells it.
 
 use std::path::PathBuf;
 
@@ -33,8 +33,23 @@ fn path(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
+/// The admin API that `DHOW_SERVER` names.
+pub(crate) fn server() -> Option<String> {
+    environment_variable("DHOW_SERVER").filter(|url| !url.is_empty())
+}
+
+/// The token in `DHOW_TOKEN`.
+pub(crate) fn token() -> Option<String> {
+    environment_variable("DHOW_TOKEN").filter(|token| !token.is_empty())
+}
+
+/// Whether the terminal can do more than print one line after the other.
+pub(crate) fn has_screen() -> bool {
+    environment_variable("TERM").is_some_and(|terminal| terminal != "dumb")
+}
+
 /// A variable of the environment that Dhow itself runs in, for manifests that pass it on.
-#[expect(clippy::disallowed_methods, reason = "what a manifest's grants.env names")]
+#[expect(clippy::disallowed_methods, reason = "what a manifest's grants.env names, and Dhow's own")]
 pub(crate) fn environment_variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

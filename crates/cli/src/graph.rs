@@ -77,7 +77,7 @@ enum How {
 
 impl Graph {
     fn of(local: &LocalApp) -> Self {
-        let LocalApp { app, folder } = local;
+        let LocalApp { app, folder, .. } = local;
         let mut built = BTreeMap::new();
         for (name, component) in app.components() {
             if let Ok(artifact) = Artifact::read(&folder.join(&component.source))

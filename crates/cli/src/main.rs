@@ -11,6 +11,7 @@ mod grants;
 mod graph;
 mod inspect;
 mod output;
+mod remote;
 mod run;
 mod secret;
 mod serve;
@@ -58,7 +59,8 @@ fn run(args: Args) -> Result<ExitCode, CliError> {
         Command::Run(args) => block_on(run::run(args)),
         Command::Compose(args) => compose::compose(args),
         Command::Inspect(args) => inspect::inspect(args),
-        Command::Secret(command) => secret::secret(command),
+        Command::Secret(command) => block_on(secret::secret(command)),
+        Command::Remote(command) => block_on(remote::run(command)),
         Command::Compile(args) => compile::compile(args),
     }
 }

@@ -2,8 +2,8 @@
 //! left out where nobody sees them, or NO_COLOR is set.
 
 use std::{
-    fmt::Display,
-    io::Write as _,
+    fmt::{Display, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -17,6 +17,8 @@ use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use dhow_capabilities::{Author, GuestOutput, LogLevel, Stream};
 use dhow_manifest::{Fault, Faults, Name};
+use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
+use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 use tracing::{
     Level,
@@ -31,7 +33,10 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::error::{CliError, Message};
+use crate::{
+    error::{CliError, Message},
+    folders,
+};
 
 const BOLD: Style = Style::new().bold();
 const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -51,6 +56,16 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), CliError> {
         .map_err(|error| CliError::failure(error.to_string()))?;
     data(json);
     Ok(())
+}
+
+/// Data in which others have a word, line by line, made harmless.
+pub(crate) fn text(text: &str) {
+    text.lines().for_each(|line| data(Visible(line)));
+}
+
+/// A word of others, made harmless.
+pub(crate) fn visible(text: &str) -> impl Display {
+    Visible(text)
 }
 
 /// Progress, on standard error.
@@ -79,7 +94,7 @@ fn print_message(Message { what, help }: &Message) {
     anstream::eprintln!("{ERROR}error{ERROR:#}: {}", Visible(what));
     for (index, line) in help.iter().flat_map(|help| help.lines()).enumerate() {
         let label = if index == 0 { "help:" } else { "     " };
-        anstream::eprintln!("  {HELP}{label}{HELP:#} {line}");
+        anstream::eprintln!("  {HELP}{label}{HELP:#} {}", Visible(line));
     }
 }
 
@@ -313,6 +328,93 @@ fn level_of(level: LogLevel) -> (Style, &'static str) {
         LogLevel::Error => (ERROR, "ERROR"),
         LogLevel::Critical => (ERROR, "CRITICAL"),
     }
+}
+
+/// A line of a server's log, as it would stand in that of `dhow up`, on standard output. An error
+/// means that nobody reads any more.
+pub(crate) fn server_line(line: &dhow_api::LogLine) -> io::Result<()> {
+    let (time, component) = (Visible(&line.time), Visible(&line.component));
+    let text = Visible(&line.text);
+    let (style, level) = match line.stream.as_str() {
+        "stdout" => (GUEST, String::new()),
+        "stderr" => (GUEST_ERROR, String::new()),
+        level => (GUEST, format!("{:<5} ", Visible(level).to_string().to_uppercase())),
+    };
+    writeln!(anstream::stdout(), "{time} {style}{component} |{style:#} {level}{text}")
+}
+
+/// Data as it came, on standard output. An error means that nobody reads any more.
+pub(crate) fn raw_line(line: &str) -> io::Result<()> {
+    writeln!(anstream::stdout(), "{line}")
+}
+
+/// How far the upload of a file is, on standard error: a bar on a terminal, otherwise a line.
+pub(crate) struct Upload(ProgressBar);
+
+impl Upload {
+    pub(crate) fn start(name: &Name, length: u64) -> Self {
+        let bar = ProgressBar::new(length).with_message(name.to_string());
+        if bar.is_hidden() {
+            progress(format_args!("Uploading {name}: {}", BinaryBytes(length)));
+        }
+        if let Ok(style) = ProgressStyle::with_template(UPLOAD) {
+            bar.set_style(style);
+        }
+        Self(bar)
+    }
+
+    pub(crate) fn sent(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+const UPLOAD: &str =
+    "Uploading {msg} [{bar:30}] {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}";
+
+/// The whole terminal, given back when this is dropped.
+///
+/// What moves the cursor is written as it is: NO_COLOR is about colours.
+pub(crate) struct Screen(());
+
+impl Screen {
+    /// The terminal, if standard output is one that can do it.
+    pub(crate) fn take() -> Option<Self> {
+        let can = io::stdout().is_terminal() && folders::has_screen();
+        can.then(|| {
+            // Another screen, no wrapping of long lines, no cursor.
+            control("\x1b[?1049h\x1b[?7l\x1b[?25l");
+            Self(())
+        })
+    }
+
+    /// Shows as much of `text` as there is room for.
+    pub(crate) fn show(&self, text: &str) {
+        let rows = tcgetwinsize(io::stdout()).map_or(usize::MAX, |size| size.ws_row.into());
+        let mut frame = String::from("\x1b[H");
+        for (index, line) in text.lines().take(rows).enumerate() {
+            let end = if index == 0 { "" } else { "\r\n" };
+            let _ = write!(frame, "{end}{}\x1b[K", Visible(line));
+        }
+        frame.push_str("\x1b[J");
+        control(&frame);
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        control("\x1b[?25h\x1b[?7h\x1b[?1049l");
+    }
+}
+
+fn control(sequence: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(sequence.as_bytes()).and_then(|()| stdout.flush());
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! `dhow secret`: the secrets of an app, encrypted in its data folder.
+//! `dhow secret`: the secrets of an app, encrypted in its data folder, or those of a tenant.
 
 use std::{
     io::{self, IsTerminal as _, Read as _, Stdin},
+    path::Path,
     process::ExitCode,
 };
 
@@ -11,25 +12,38 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 
 use crate::{
     app::{self, LocalApp},
-    args::{AppArgs, SecretArgs, SecretCommand},
+    args::{HERE, SecretArgs, SecretCommand, SecretsArgs},
     error::CliError,
     output,
+    remote::{args::ServerArgs, secret as remote},
 };
 
 /// What is read of standard input: more is no secret.
 const MAX_INPUT: u64 = 1 << 20;
 
-pub(crate) fn secret(command: SecretCommand) -> Result<ExitCode, CliError> {
+pub(crate) async fn secret(command: SecretCommand) -> Result<ExitCode, CliError> {
     match command {
-        SecretCommand::Set(SecretArgs { name, app }) => {
-            let secrets = secrets_of(&app)?;
-            secrets.set(&name, &read_value(&name)?)?;
+        SecretCommand::Set(SecretArgs { name, of }) => {
+            match Place::of(&of)? {
+                Place::App(secrets) => secrets.set(&name, &read_value(&name)?)?,
+                Place::Tenant(server) => remote::set(server, &name, read_value(&name)?).await?,
+            }
             output::progress(format_args!("The secret {name} is set."));
         }
-        SecretCommand::List(app) => secrets_of(&app)?.list()?.iter().for_each(output::data),
-        SecretCommand::Remove(SecretArgs { name, app }) => {
-            if !secrets_of(&app)?.remove(&name)? {
-                return Err(CliError::failure(format!("no secret is called `{name}`")));
+        SecretCommand::List(of) => match Place::of(&of)? {
+            Place::App(secrets) => secrets.list()?.iter().for_each(output::data),
+            Place::Tenant(server) => {
+                remote::list(server).await?.iter().for_each(|name| output::text(name));
+            }
+        },
+        SecretCommand::Remove(SecretArgs { name, of }) => {
+            match Place::of(&of)? {
+                Place::App(secrets) => {
+                    if !secrets.remove(&name)? {
+                        return Err(CliError::failure(format!("no secret is called `{name}`")));
+                    }
+                }
+                Place::Tenant(server) => remote::remove(server, &name).await?,
             }
             output::progress(format_args!("The secret {name} is removed."));
         }
@@ -37,8 +51,28 @@ pub(crate) fn secret(command: SecretCommand) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn secrets_of(AppArgs { path }: &AppArgs) -> Result<SecretFolder, CliError> {
-    Ok(app::secrets(&LocalApp::read(path)?.folder))
+/// Whose secrets they are.
+enum Place<'a> {
+    App(SecretFolder),
+    Tenant(&'a ServerArgs),
+}
+
+impl<'a> Place<'a> {
+    /// A server that only the environment names is not meant: an app's own secrets come first.
+    fn of(SecretsArgs { app, server }: &'a SecretsArgs) -> Result<Self, CliError> {
+        let names_an_app = app.path != Path::new(HERE);
+        match server {
+            ServerArgs { server: Some(_), .. } if names_an_app => Err(CliError::usage(
+                "a tenant's secrets are no app's",
+                "leave out the path, or --server",
+            )),
+            ServerArgs { server: Some(_), .. } => Ok(Self::Tenant(server)),
+            ServerArgs { server: None, token_file: None, tenant: None } => {
+                Ok(Self::App(app::secrets(&LocalApp::read(&app.path)?.folder)))
+            }
+            _ => Err(CliError::usage("the secrets of which server?", "say it: --server URL")),
+        }
+    }
 }
 
 /// The value, as it is typed or piped.
