@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use arc_swap::ArcSwap;
 use dhow_capabilities::{Capabilities, Granted, Parts, State};
 use dhow_engine::{Account, AccountLimits, Bucket, CpuShare, Rate};
 use dhow_manifest::{Ceilings, Name, Quota};
@@ -21,7 +22,7 @@ pub struct Tenant {
     name: Name,
     capabilities: Capabilities,
     /// The most that its components may ask for.
-    pub(crate) ceilings: Ceilings,
+    ceilings: ArcSwap<Ceilings>,
     pub(crate) claimant: Arc<Claimant>,
     pub(crate) account: Arc<Account>,
     under_way: Arc<UnderWay>,
@@ -61,7 +62,7 @@ impl Host {
         let tenant = Tenant {
             name,
             capabilities,
-            ceilings,
+            ceilings: ArcSwap::from_pointee(ceilings),
             claimant: self.core.admission.claimant(reserve)?,
             account: self.core.loader.engine.account(AccountLimits::NONE),
             under_way: Arc::new(UnderWay {
@@ -91,6 +92,16 @@ impl Tenant {
     /// What its instances use together.
     pub fn account(&self) -> &Account {
         &self.account
+    }
+
+    /// The most that its components may ask for.
+    pub(crate) fn ceilings(&self) -> Ceilings {
+        **self.ceilings.load()
+    }
+
+    /// Changes the most that its components may ask for, when they are linked next.
+    pub fn set_ceilings(&self, ceilings: Ceilings) {
+        self.ceilings.store(Arc::new(ceilings));
     }
 
     /// The invocations under way.
