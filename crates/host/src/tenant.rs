@@ -117,6 +117,7 @@ impl Tenant {
             cpu: cpu.map_or(CpuShare::NO_LIMIT, CpuShare::millicores),
         });
         self.under_way.limit.store(quota.concurrency, Relaxed);
+        self.capabilities.limit_connections(quota.connections);
         let per_second = NonZeroU64::new(u64::from(quota.requests));
         // Those of a second may come at once.
         self.requests.set_rate(per_second.map(|it| Rate { per_second: it, burst: it.get() }));
