@@ -225,8 +225,10 @@ pub struct Status {
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// Whose it is.
+    #[schema(pattern = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")]
     pub tenant: String,
     /// What it is for.
+    #[schema(min_items = 1)]
     pub scopes: Vec<Scope>,
     /// What it is called, for whoever looks through the list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -277,6 +279,7 @@ pub enum Scope {
 #[serde(deny_unknown_fields)]
 pub struct SecretValue {
     /// From 1 byte to 64 KiB.
+    #[schema(min_length = 1, max_length = 65536)]
     pub value: String,
 }
 

@@ -18,7 +18,8 @@ use crate::{
 /// Makes a revision of an app, whose components were uploaded before. The first makes the app.
 #[utoipa::path(
     post, path = "/v1/apps/{app}/revisions", tag = "deploy", security(("token" = [])),
-    params(("app" = String, Path, description = "The app's name"), For),
+    params(("app" = String, Path, description = "The app's name",
+        pattern = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"), For),
     responses((status = 201, body = Deployed, description = "It is there."),
         (status = 200, body = Deployed, description = "It could be: nothing was changed."),
         (status = 400, body = Problem, description = "The request makes no sense."),
@@ -47,7 +48,8 @@ pub(super) async fn deploy(
 /// The revisions of an app, the newest first.
 #[utoipa::path(
     get, path = "/v1/apps/{app}/revisions", tag = "revisions", security(("token" = [])),
-    params(("app" = String, Path, description = "The app's name"), For),
+    params(("app" = String, Path, description = "The app's name",
+        pattern = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"), For),
     responses((status = 200, body = Revisions, description = "They are."),
         (status = 400, body = Problem, description = "That is no name."),
         (status = 401, body = Problem, description = "No token."),
@@ -66,7 +68,8 @@ pub(super) async fn revisions(
 /// Shares the traffic of an app among its revisions.
 #[utoipa::path(
     put, path = "/v1/apps/{app}/traffic", tag = "revisions", security(("token" = [])),
-    params(("app" = String, Path, description = "The app's name"), For),
+    params(("app" = String, Path, description = "The app's name",
+        pattern = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"), For),
     responses((status = 200, body = Revisions, description = "It is shared."),
         (status = 400, body = Problem, description = "The shares are not 100 % together."),
         (status = 401, body = Problem, description = "No token."),
@@ -92,7 +95,8 @@ pub(super) async fn set_traffic(
 /// Gives all traffic of an app to the last revision that had all of it.
 #[utoipa::path(
     post, path = "/v1/apps/{app}/rollback", tag = "revisions", security(("token" = [])),
-    params(("app" = String, Path, description = "The app's name"), For),
+    params(("app" = String, Path, description = "The app's name",
+        pattern = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"), For),
     responses((status = 200, body = Revisions, description = "It has it."),
         (status = 400, body = Problem, description = "That is no name."),
         (status = 401, body = Problem, description = "No token."),
@@ -115,7 +119,8 @@ pub(super) async fn rollback(
 /// Removes an app with all of its revisions. What its components have stored stays.
 #[utoipa::path(
     delete, path = "/v1/apps/{app}", tag = "deploy", security(("token" = [])),
-    params(("app" = String, Path, description = "The app's name"), For),
+    params(("app" = String, Path, description = "The app's name",
+        pattern = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"), For),
     responses((status = 204, description = "It is gone."),
         (status = 400, body = Problem, description = "That is no name."),
         (status = 401, body = Problem, description = "No token."),

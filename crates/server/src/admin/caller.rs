@@ -25,6 +25,7 @@ pub(crate) struct Acting {
 #[into_params(parameter_in = Query)]
 pub(crate) struct For {
     /// The tenant, for tokens of scope admin: otherwise the token's own.
+    #[param(pattern = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")]
     tenant: Option<String>,
 }
 

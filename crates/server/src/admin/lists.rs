@@ -43,7 +43,8 @@ pub(super) async fn secrets(
 /// Sets a secret of the tenant's. What runs reads it from then on.
 #[utoipa::path(
     put, path = "/v1/secrets/{name}", tag = "secrets", security(("token" = [])),
-    params(("name" = String, Path, description = "The name by which manifests grant it"), For),
+    params(("name" = String, Path, description = "The name by which manifests grant it",
+        pattern = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"), For),
     responses((status = 204, description = "It is set."),
         (status = 400, body = Problem, description = "That is no name, or no value."),
         (status = 401, body = Problem, description = "No token."),
@@ -67,7 +68,8 @@ pub(super) async fn set_secret(
 /// Removes a secret.
 #[utoipa::path(
     delete, path = "/v1/secrets/{name}", tag = "secrets", security(("token" = [])),
-    params(("name" = String, Path, description = "Its name"), For),
+    params(("name" = String, Path, description = "Its name",
+        pattern = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"), For),
     responses((status = 204, description = "It is gone."),
         (status = 400, body = Problem, description = "That is no name."),
         (status = 401, body = Problem, description = "No token."),

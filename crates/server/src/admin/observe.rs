@@ -63,6 +63,7 @@ pub(super) async fn metrics(
 #[into_params(parameter_in = Query)]
 pub(super) struct Which {
     /// Only this app.
+    #[param(pattern = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")]
     app: Option<String>,
 }
 
@@ -90,6 +91,7 @@ pub(super) async fn status(
 #[into_params(parameter_in = Query)]
 pub(super) struct Lines {
     /// Only this component's.
+    #[param(pattern = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")]
     component: Option<String>,
     /// So many at most: 100 where it is not said.
     lines: Option<u32>,
@@ -103,7 +105,8 @@ const DEFAULT_LINES: u32 = 100;
 /// What an app's components have written, one JSON object in each line.
 #[utoipa::path(
     get, path = "/v1/apps/{app}/logs", tag = "status", security(("token" = [])),
-    params(("app" = String, Path, description = "The app's name"), For, Lines),
+    params(("app" = String, Path, description = "The app's name",
+        pattern = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"), For, Lines),
     responses((status = 200, body = LogLine, description = "The last lines, the newest last.",
             content_type = "application/x-ndjson"),
         (status = 400, body = Problem, description = "That is no name."),

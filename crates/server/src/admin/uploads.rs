@@ -26,7 +26,8 @@ fn parse(digest: &str) -> Result<Digest, Refused> {
 /// Whether the tenant has uploaded a file.
 #[utoipa::path(
     head, path = "/v1/blobs/{digest}", tag = "deploy", security(("token" = [])),
-    params(("digest" = String, Path, description = "sha256: and 64 hexadecimal digits"), For),
+    params(("digest" = String, Path, description = "sha256: and 64 hexadecimal digits",
+        pattern = "^sha256:[0-9a-f]{64}$"), For),
     responses((status = 200, description = "It has."), (status = 404, description = "It has not."),
         (status = 400, description = "That is no digest."),
         (status = 401, description = "No token."), (status = 403, description = "Not for that."))
@@ -46,7 +47,8 @@ pub(super) async fn has_blob(
 /// Uploads a file under its digest. What breaks off is not kept.
 #[utoipa::path(
     put, path = "/v1/blobs/{digest}", tag = "deploy", security(("token" = [])),
-    params(("digest" = String, Path, description = "sha256: and 64 hexadecimal digits"), For),
+    params(("digest" = String, Path, description = "sha256: and 64 hexadecimal digits",
+        pattern = "^sha256:[0-9a-f]{64}$"), For),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 201, description = "It is there."),
         (status = 400, body = Problem, description = "That is no digest, or the upload broke off."),
