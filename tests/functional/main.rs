@@ -21,6 +21,7 @@ mod neighbours;
 mod operator;
 mod outbound;
 mod run;
+mod server_deploy;
 mod settings;
 mod sockets;
 mod spin;
