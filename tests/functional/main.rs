@@ -28,6 +28,8 @@ mod server_deploy;
 mod server_durability;
 mod server_health;
 mod server_lifecycle;
+mod server_quotas;
+mod server_tenants;
 mod server_tls;
 mod server_traffic;
 mod settings;
