@@ -23,7 +23,8 @@ pub struct Deploy {
     /// The digest of each component's file, by its name: `sha256:` and 64 hexadecimal digits.
     #[serde(default)]
     pub components: BTreeMap<String, String>,
-    /// The newest revision that the client knows of. Where there is a newer one, somebody else was faster.
+    /// The newest revision that the client knows of, 0 for none. Where there is a newer one, somebody else
+    /// was faster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<u32>,
     /// A word of the user's own to find it by.

@@ -376,6 +376,7 @@ fn error_code(error: &legacy::Error) -> Error {
                 Error::DnsError { rcode: Some("NXDOMAIN".to_owned()), info_code: None }
             }
             EgressError::NotPublic(_) | EgressError::Denied(_) => Error::DestinationIpProhibited,
+            EgressError::TooMany => Error::ConnectionLimitReached,
             EgressError::Connect(error) => match error.kind() {
                 std::io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,
                 std::io::ErrorKind::TimedOut => Error::ConnectionTimeout,

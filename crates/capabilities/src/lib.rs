@@ -126,6 +126,11 @@ impl Capabilities {
         }
     }
 
+    /// Bounds how many connections all components open for each second, but for those to backends.
+    pub fn limit_connections(&self, per_second: u32) {
+        self.backends.egress.limit_connections(per_second);
+    }
+
     /// What was denied so far.
     pub fn denials(&self) -> Arc<Denials> {
         self.denials.clone()

@@ -6,6 +6,8 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use dhow_capabilities::FolderGrant;
 use dhow_manifest::{Endpoint, Environment, MemorySize, Name, Origin};
 
+use crate::output::LogFormat;
+
 use crate::remote::args::{RemoteCommand, ServerArgs};
 
 /// Serves WebAssembly components: sandboxed, with nothing but what you grant.
@@ -97,6 +99,9 @@ pub(crate) struct ServeArgs {
     /// Where the admin API is, in place of what the configuration says.
     #[arg(long, value_name = "ADDR", value_parser = listen)]
     pub(crate) admin: Option<SocketAddr>,
+    /// How the log is written: a line for each request among it.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log: LogFormat,
     /// How many instances there may be at a time, of all tenants. As many as the machine has room for,
     /// up to 2,000, where not given.
     #[arg(long, value_name = "NUMBER")]

@@ -25,6 +25,7 @@ use clap::Parser as _;
 
 use args::{Args, Command};
 use error::CliError;
+use output::LogFormat;
 
 /// A tenth less processor time for each request than with the system's.
 #[global_allocator]
@@ -41,7 +42,11 @@ fn main() -> ExitCode {
     };
     // Standard error is the command's own when one is run.
     let is_run = matches!(args.command, Command::Run(_) | Command::Compile(_));
-    output::init_log(args.verbose, args.quiet || is_run);
+    let format = match &args.command {
+        Command::Serve(args) => args.log,
+        _ => LogFormat::default(),
+    };
+    output::init_log(args.verbose, args.quiet || is_run, format);
     match run(args) {
         Ok(code) => code,
         Err(error) => {

@@ -15,6 +15,7 @@ use std::{
 use annotate_snippets::{AnnotationKind, Group, Renderer, Snippet};
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
+use clap::ValueEnum;
 use dhow_capabilities::{Author, GuestOutput, LogLevel, Stream};
 use dhow_manifest::{Fault, Faults, Name};
 use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
@@ -121,8 +122,18 @@ fn report<'a>(faults: &'a Faults, fault: &'a Fault) -> Vec<Group<'a>> {
     }]
 }
 
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: a JSON object in each line.
+    Json,
+}
+
 /// The log goes to standard error.
-pub(crate) fn init_log(verbose: bool, quiet: bool) {
+pub(crate) fn init_log(verbose: bool, quiet: bool, format: LogFormat) {
     let level = match (verbose, quiet) {
         (true, _) => LevelFilter::DEBUG,
         (_, true) => LevelFilter::WARN,
@@ -131,8 +142,12 @@ pub(crate) fn init_log(verbose: bool, quiet: bool) {
     // Other crates' chatter is for those who work on them.
     let ours = Targets::new().with_default(LevelFilter::ERROR).with_target("dhow", level);
     let colours = AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colours).event_format(LogLine);
-    tracing_subscriber::registry().with(ours).with(lines).init();
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
+    let registry = tracing_subscriber::registry().with(ours);
+    match format {
+        LogFormat::Text => registry.with(lines.event_format(LogLine)).init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
+    }
 }
 
 /// `17:04:05.123 ERROR hello 192d9e8b9d386ba8 timed out`: time (UTC), level, the component and
@@ -163,7 +178,9 @@ where
         } else {
             write!(writer, "{time} {level:<5}")?;
         }
-        let mut fields = Fields::default();
+        // What a request's line has as fields stands in its text.
+        let is_access = event.metadata().target() == "dhow_access";
+        let mut fields = Fields { skips_others: is_access, ..Fields::default() };
         event.record(&mut fields);
         for text in [&fields.component, &fields.id, &fields.message, &fields.others] {
             if !text.is_empty() {
@@ -208,6 +225,7 @@ struct Fields {
     id: String,
     message: String,
     others: String,
+    skips_others: bool,
 }
 
 impl Visit for Fields {
@@ -216,6 +234,7 @@ impl Visit for Fields {
             "component" => self.component = format!("{value:?}"),
             "id" => self.id = format!("{value:?}"),
             "message" => self.message = format!("{value:?}"),
+            _ if self.skips_others => {}
             name => {
                 let separator = if self.others.is_empty() { "" } else { " " };
                 self.others.push_str(&format!("{separator}{name}={value:?}"));

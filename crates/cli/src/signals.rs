@@ -31,6 +31,12 @@ impl Signals {
     }
 }
 
+/// The signal by which a server is asked to read its configuration again.
+pub(crate) fn hangup() -> Result<Signal, CliError> {
+    signal(SignalKind::hangup()).map_err(|error| CliError::failure(format!("no signals: {error}")))
+}
+
+/// What is said where a port can't be had.
 pub(crate) fn bind_error(error: &BindError) -> CliError {
     let port = error.address.port();
     let help = match error.source.kind() {

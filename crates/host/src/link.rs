@@ -199,7 +199,7 @@ fn check(
     let before = faults.len();
     let Component { limits, grants, .. } = component;
     let quotas = grants.files.values().filter_map(|folder| folder.quota);
-    let above = tenant.ceilings.exceeded(limits, quotas).into_iter();
+    let above = tenant.ceilings().exceeded(limits, quotas).into_iter();
     faults.extend(above.map(|fault| LinkFault::Limit { component: name.clone(), fault }));
     let imports = surfaces.imports_of_host(app, name, component, artifact, faults)?;
     match tenant.capabilities().grant(app.name(), name, component, &imports, neighbourhood) {
@@ -227,7 +227,7 @@ fn check_entry(tenant: &Tenant, app: &App, entry: &Entry, surfaces: &Surfaces) -
         // What an instance may have is what all of its parts may have.
         let memory = parts.iter().map(|part| part.component.limits.memory.bytes());
         let memory = MemorySize::from_bytes(memory.fold(0, u64::saturating_add));
-        let ceilings = Ceilings { memory: tenant.ceilings.memory, ..Ceilings::default() };
+        let ceilings = Ceilings { memory: tenant.ceilings().memory, ..Ceilings::default() };
         let above = ceilings.exceeded(&Limits { memory, ..Limits::default() }, iter::empty());
         let fault = |fault| LinkFault::JoinedLimit { entry: entry.clone(), fault };
         faults.extend(above.into_iter().map(fault));

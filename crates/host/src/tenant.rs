@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use arc_swap::ArcSwap;
 use dhow_capabilities::{Capabilities, Granted, Parts, State};
 use dhow_engine::{Account, AccountLimits, Bucket, CpuShare, Rate};
 use dhow_manifest::{Ceilings, Name, Quota};
@@ -21,7 +22,7 @@ pub struct Tenant {
     name: Name,
     capabilities: Capabilities,
     /// The most that its components may ask for.
-    pub(crate) ceilings: Ceilings,
+    ceilings: ArcSwap<Ceilings>,
     pub(crate) claimant: Arc<Claimant>,
     pub(crate) account: Arc<Account>,
     under_way: Arc<UnderWay>,
@@ -61,7 +62,7 @@ impl Host {
         let tenant = Tenant {
             name,
             capabilities,
-            ceilings,
+            ceilings: ArcSwap::from_pointee(ceilings),
             claimant: self.core.admission.claimant(reserve)?,
             account: self.core.loader.engine.account(AccountLimits::NONE),
             under_way: Arc::new(UnderWay {
@@ -93,6 +94,16 @@ impl Tenant {
         &self.account
     }
 
+    /// The most that its components may ask for.
+    pub(crate) fn ceilings(&self) -> Ceilings {
+        **self.ceilings.load()
+    }
+
+    /// Changes the most that its components may ask for, when they are linked next.
+    pub fn set_ceilings(&self, ceilings: Ceilings) {
+        self.ceilings.store(Arc::new(ceilings));
+    }
+
     /// The invocations under way.
     pub fn under_way(&self) -> u32 {
         self.under_way.count.load(Relaxed)
@@ -106,6 +117,7 @@ impl Tenant {
             cpu: cpu.map_or(CpuShare::NO_LIMIT, CpuShare::millicores),
         });
         self.under_way.limit.store(quota.concurrency, Relaxed);
+        self.capabilities.limit_connections(quota.connections);
         let per_second = NonZeroU64::new(u64::from(quota.requests));
         // Those of a second may come at once.
         self.requests.set_rate(per_second.map(|it| Rate { per_second: it, burst: it.get() }));

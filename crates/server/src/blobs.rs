@@ -61,6 +61,7 @@ impl Blobs {
             let piece = piece.map_err(|error| PutError::BrokenOff(error.to_string()))?;
             length += piece.len() as u64;
             if length > longest {
+                drain(content, longest).await;
                 return Err(PutError::TooLarge(longest));
             }
             hasher.update(&piece);
@@ -101,6 +102,17 @@ impl Blobs {
     /// Whether the file with `digest` is there.
     pub(crate) fn has(&self, digest: &Digest) -> bool {
         Path::is_file(&self.path(digest))
+    }
+}
+
+/// Reads on for a while: who is answered while he sends may not see the answer.
+async fn drain<E>(mut content: impl Stream<Item = Result<Bytes, E>> + Unpin, most: u64) {
+    let mut length = 0;
+    while let Some(Ok(piece)) = content.next().await {
+        length += piece.len() as u64;
+        if length > most {
+            return;
+        }
     }
 }
 

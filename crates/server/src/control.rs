@@ -120,13 +120,20 @@ impl Control {
             control.show(&app, &record, &numbers, None);
             apps.insert(key, app);
         }
-        control.host.table().update(|hosts| {
-            for app in apps.values() {
-                hosts.extend(control.hosts_of(&app.key).map(|host| (host, app.site.clone())));
+        *control.apps.write().unwrap_or_else(PoisonError::into_inner) = apps;
+        control.show_hosts();
+        Ok(control)
+    }
+
+    /// Has all apps answer at their hosts, and at no others.
+    pub(crate) fn show_hosts(&self) {
+        let apps = self.apps.read().unwrap_or_else(PoisonError::into_inner);
+        self.host.table().update(|hosts| {
+            hosts.clear();
+            for app in apps.values().filter(|app| !app.site.revisions().is_empty()) {
+                hosts.extend(self.hosts_of(&app.key).map(|host| (host, app.site.clone())));
             }
         });
-        *control.apps.write().unwrap_or_else(PoisonError::into_inner) = apps;
-        Ok(control)
     }
 
     fn make(&self, key: &AppKey) -> Result<Arc<KnownApp>, TenantError> {

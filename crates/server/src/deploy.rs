@@ -238,9 +238,12 @@ fn check_request(app: &Name, record: &AppRecord, request: &Deploy) -> Result<(),
     }
     match request.base {
         Some(base) if base != record.newest => {
-            let message = match record.newest {
-                0 => format!("`{app}` has no revision r{base}: it was removed"),
-                newest => format!("`{app}` has the revision r{newest} by now, and not r{base}"),
+            let message = match (record.newest, base) {
+                (0, _) => format!("`{app}` has no revision r{base}: it was removed"),
+                (newest, 0) => format!("`{app}` is there by now, with the revision r{newest}"),
+                (newest, _) => {
+                    format!("`{app}` has the revision r{newest} by now, and not r{base}")
+                }
             };
             Err(Problem::new(Code::Conflict, message)
                 .help("look at what is new: dhow revisions APP, and deploy again"))

@@ -12,6 +12,7 @@ mod metrics;
 mod production;
 mod readiness;
 mod registry;
+mod reload;
 mod status;
 mod tenants;
 mod tokens;
@@ -40,6 +41,7 @@ pub use control::StartError;
 pub use data::DataError;
 pub use production::{Production, Setup};
 pub use registry::RegistryError;
+pub use reload::Reloader;
 pub use tenants::TenantError;
 
 /// Makes the host of this process.

@@ -32,6 +32,7 @@ use crate::{
     logs::Logs,
     readiness::Readiness,
     registry::Registry,
+    reload::Reloader,
     tenants::{Environment, Tenants},
     tokens::Tokens,
 };
@@ -141,6 +142,11 @@ impl Production {
         self.first_token.as_deref()
     }
 
+    /// By which the configuration is changed while it runs.
+    pub fn reloader(&self) -> Reloader {
+        Reloader(self.control.clone())
+    }
+
     /// Answers until `stop` completes; then says for a while that it is not ready, takes no more
     /// requests, and lets those under way come to their end.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Drained {
@@ -163,7 +169,7 @@ impl Production {
             () = renew(&certificates) => {}
         }
         readiness.set(false);
-        let server = &control.tenants.operator().server;
+        let server = control.tenants.operator().server.clone();
         sleep(server.linger.unwrap_or(DEFAULT_LINGER)).await;
         let _ = stop_sender.send(true);
         let drain = async {

@@ -69,6 +69,18 @@ impl Tenants {
         self.operator.load_full()
     }
 
+    /// Changes the configuration, and what tenants may use.
+    pub(crate) fn set_operator(&self, operator: Operator) {
+        let by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, tenant) in &*by_name {
+            let quota = operator.quota_of(name);
+            tenant.set_quota(&quota);
+            tenant.set_ceilings(operator.limits);
+            self.logs.log(name).set_rate(quota.log);
+        }
+        self.operator.store(Arc::new(operator));
+    }
+
     /// The tenant `name`.
     pub(crate) fn get(&self, name: &Name) -> Result<Arc<Tenant>, TenantError> {
         let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);

@@ -83,7 +83,7 @@ fn roll_back(record: &mut AppRecord, target: u32) {
     while record.whole.last().is_some_and(|last| *last != target) {
         record.whole.pop();
     }
-    record.rollout = None;
+    (record.rollout, record.rolled_back) = (None, None);
     give_all(record, target);
 }
 
@@ -102,7 +102,8 @@ impl Control {
         for number in shares.keys() {
             self.existing(key, *number)?;
         }
-        let mut record = AppRecord { rollout: None, sticky, ..changing.record.clone() };
+        let mut record =
+            AppRecord { rollout: None, rolled_back: None, sticky, ..changing.record.clone() };
         match shares.iter().next() {
             Some((number, 100)) => give_all(&mut record, *number),
             _ => record.traffic = shares,

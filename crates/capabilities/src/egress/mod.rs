@@ -7,9 +7,12 @@ use std::{
     collections::BTreeSet,
     io,
     net::{IpAddr, SocketAddr},
-    time::Duration,
+    num::NonZeroU64,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::{Duration, Instant},
 };
 
+use dhow_engine::{Bucket, Rate};
 use dhow_manifest::{self as manifest, Endpoint, Rule};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use hickory_resolver::{
@@ -30,11 +33,25 @@ use crate::tls::Tls;
 use public::is_public;
 
 /// What the operator lets guests reach.
-#[derive(Default)]
 pub(crate) struct Egress {
     rules: manifest::Egress,
     /// Where names are looked up; by the system where there is none.
     resolver: Option<TokioResolver>,
+    /// Connections that guests open.
+    connections: Bucket,
+    /// Whether they may open none.
+    is_closed: AtomicBool,
+}
+
+impl Default for Egress {
+    fn default() -> Self {
+        Self {
+            rules: manifest::Egress::default(),
+            resolver: None,
+            connections: Bucket::new(None),
+            is_closed: AtomicBool::new(false),
+        }
+    }
 }
 
 impl Egress {
@@ -44,7 +61,20 @@ impl Egress {
     /// When names can't be looked up as they say.
     pub(crate) fn new(rules: &manifest::Egress) -> Result<Self, NameServerError> {
         let resolver = if rules.dns.is_empty() { None } else { Some(resolver(&rules.dns)?) };
-        Ok(Self { rules: rules.clone(), resolver })
+        Ok(Self { rules: rules.clone(), resolver, ..Self::default() })
+    }
+
+    /// Bounds how many connections guests open for each second. Those of a second may come at once.
+    pub(crate) fn limit_connections(&self, per_second: u32) {
+        let rate = NonZeroU64::new(u64::from(per_second));
+        self.is_closed.store(rate.is_none(), Relaxed);
+        let rate = rate.map(|per_second| Rate { per_second, burst: per_second.get() });
+        self.connections.set_rate(rate);
+    }
+
+    /// Whether a guest may open another connection now.
+    pub(crate) fn may_connect(&self) -> bool {
+        !self.is_closed.load(Relaxed) && self.connections.try_take(1, Instant::now()).is_ok()
     }
 
     /// Holds a grant against the rules.
@@ -109,6 +139,9 @@ impl Egress {
     /// When the name does not resolve, leads to addresses that are not public only, or none of them
     /// accepts.
     pub(crate) async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, EgressError> {
+        if !self.may_connect() {
+            return Err(EgressError::TooMany);
+        }
         let mut addresses = self.resolve(host, port).await?.into_iter();
         let mut attempts = FuturesUnordered::new();
         let mut last_error = EgressError::NotFound;
@@ -312,6 +345,8 @@ pub(crate) enum EgressError {
     NotPublic(IpAddr),
     #[error("the operator does not let anybody reach {0}")]
     Denied(IpAddr),
+    #[error("more connections for each second than the tenant may open")]
+    TooMany,
     #[error("{0}")]
     Connect(io::Error),
 }

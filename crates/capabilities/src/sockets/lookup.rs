@@ -105,7 +105,9 @@ impl Opened {
                 );
                 LookupError::NotGranted
             }
-            EgressError::NotFound | EgressError::Connect(_) => LookupError::NotFound,
+            EgressError::NotFound | EgressError::TooMany | EgressError::Connect(_) => {
+                LookupError::NotFound
+            }
         })?;
         self.found(&name, &addresses);
         Ok(addresses)

@@ -115,7 +115,8 @@ impl Opened {
             // Where it may listen, anybody may connect.
             SocketAddrUse::TcpAccept => true,
             SocketAddrUse::TcpConnect => {
-                self.leads_to(Protocol::Tcp, tcp, address) || self.deny("tcp", address)
+                let leads = self.leads_to(Protocol::Tcp, tcp, address);
+                (leads || self.deny("tcp", address)) && self.policy.egress.may_connect()
             }
             SocketAddrUse::UdpSend => {
                 self.leads_to(Protocol::Udp, udp, address)

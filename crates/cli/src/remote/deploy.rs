@@ -108,13 +108,13 @@ fn replacements(files: &[(Name, PathBuf)]) -> Result<BTreeMap<Name, Artifact>, C
     if errors.is_empty() { Ok(artifacts) } else { Err(errors.into()) }
 }
 
-/// The newest revision that is known before anything is changed; none at the first.
+/// The newest revision that is known before anything is changed; 0 at the first.
 async fn base(client: &Client, local: &Local) -> Result<Option<u32>, CliError> {
     match traffic::read(client, &local.name).await {
         Ok(revisions) => Ok(revisions.revisions.iter().map(|revision| revision.number).max()),
         // What is made from the revision before needs one.
         Err(refusal) if local.manifest.is_some() && refusal.problem(Code::NotFound).is_some() => {
-            Ok(None)
+            Ok(Some(0))
         }
         Err(refusal) => Err(refusal.into()),
     }

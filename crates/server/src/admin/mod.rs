@@ -86,3 +86,19 @@ pub(crate) fn router(shared: Shared) -> Router {
         .layer(DefaultBodyLimit::max(MAX_JSON))
         .with_state(shared)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    #[test]
+    fn the_api_is_the_one_that_is_documented() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let (kept, found) = (root.join("docs/admin-api.json"), root.join("target/admin-api.json"));
+        let text = super::openapi().to_pretty_json().unwrap() + "\n";
+        if fs::read_to_string(&kept).ok().as_ref() != Some(&text) {
+            fs::write(&found, text).unwrap();
+            panic!("the API has changed. If that is meant: cp target/admin-api.json docs/");
+        }
+    }
+}

@@ -76,25 +76,45 @@ impl Record {
 
 const MAX_PATH: usize = 512;
 
+/// What programs find these lines by. They have everything as fields as well.
+const TARGET: &str = "dhow_access";
+
 impl Drop for Record {
     fn drop(&mut self) {
-        let Self { id, method, bytes, .. } = &*self;
+        if !tracing::enabled!(target: TARGET, tracing::Level::INFO) {
+            return;
+        }
+        let Self { id, method, bytes, callee, .. } = &*self;
+        let tenant = callee.as_ref().map(|(callee, _)| display(callee.tenant()));
+        let app = callee.as_ref().map(|(callee, _)| display(callee.app()));
+        let revision = callee.as_ref().map(|(_, revision)| revision.number());
         let component = self.component().map(display);
         let time = self.start.elapsed();
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let path = self.uri.path();
         // As much as helps; the client chooses its length.
         let path = path.get(..path.floor_char_boundary(MAX_PATH)).unwrap_or(path);
-        match self.status.map(|status| status.as_u16()) {
-            Some(status) => {
-                let cut = if self.ended { "" } else { ", cut off" };
-                tracing::info!(
-                    component,
-                    %id,
-                    "{method} {path} {status} {bytes} bytes in {time:.1?}{cut}"
-                );
-            }
-            None => tracing::info!(component, %id, "{method} {path}: client gone after {time:.1?}"),
-        }
+        let status = self.status.map(|status| status.as_u16());
+        let end = match (status, self.ended) {
+            (Some(status), true) => format!(" {status} {bytes} bytes in {time:.1?}"),
+            (Some(status), false) => format!(" {status} {bytes} bytes in {time:.1?}, cut off"),
+            (None, _) => format!(": client gone after {time:.1?}"),
+        };
+        tracing::info!(
+            target: TARGET,
+            component,
+            %id,
+            tenant,
+            app,
+            revision,
+            %method,
+            path,
+            status,
+            bytes,
+            micros,
+            complete = self.ended,
+            "{method} {path}{end}"
+        );
     }
 }
 
