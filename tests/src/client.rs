@@ -1,6 +1,6 @@
 //! HTTP clients: one connection each, of HTTP/1.1 or HTTP/2.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -42,10 +42,15 @@ impl Answer {
 
 impl Connection {
     pub async fn http1(address: SocketAddr) -> Self {
-        let stream = TokioIo::new(TcpStream::connect(address).await.expect("it listens"));
+        Self::try_http1(address).await.expect("it listens")
+    }
+
+    /// One to a server that may have gone.
+    pub async fn try_http1(address: SocketAddr) -> io::Result<Self> {
+        let stream = TokioIo::new(TcpStream::connect(address).await?);
         let (sender, connection) = http1::handshake(stream).await.expect("HTTP/1.1");
         tokio::spawn(connection);
-        Self::Http1(sender)
+        Ok(Self::Http1(sender))
     }
 
     pub async fn http2(address: SocketAddr) -> Self {

@@ -5,7 +5,9 @@ pub mod client;
 pub mod dns;
 pub mod guests;
 mod process;
+pub mod server;
 pub mod servers;
 pub mod upstream;
 
-pub use process::{Dhow, Finished, Up, dhow, write_manifest};
+pub use process::{Dhow, Finished, Process, Up, app_folder, dhow, write_manifest};
+pub use server::{Server, TOKEN};

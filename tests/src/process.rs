@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
+    ops::Deref,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{Arc, Condvar, Mutex},
@@ -53,6 +54,14 @@ pub struct Finished {
     pub stderr: String,
 }
 
+impl Finished {
+    /// What it has printed, which is JSON, of a command that has worked.
+    pub fn json(&self) -> serde_json::Value {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        serde_json::from_str(&self.stdout).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+}
+
 impl Dhow {
     /// Runs it to its end.
     pub fn finish(mut self) -> Finished {
@@ -66,68 +75,42 @@ impl Dhow {
 
     /// Starts it as a server on a free port and waits until it listens.
     pub fn up(mut self) -> Up {
-        let mut child = self
-            .0
-            .args(["--listen", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("dhow starts");
+        self.0.args(["--listen", "127.0.0.1:0"]);
+        let process = self.start();
+        let line = process.log.wait_for_in("Serving ", TIME_TO_COMPILE);
+        let address = line.split_once("http://").expect("a URL").1.parse().expect("an address");
+        Up { process, address, folder: None }
+    }
+
+    /// Starts it.
+    pub fn start(mut self) -> Process {
+        let mut child =
+            self.0.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("dhow starts");
         let log = Arc::new(Log::default());
         log.clone().follow(child.stdout.take().expect("piped"));
         log.clone().follow(child.stderr.take().expect("piped"));
-        let line = log.wait_for_in("Serving ", TIME_TO_COMPILE);
-        let address = line.split_once("http://").expect("a URL").1.parse().expect("an address");
-        Up { child, address, log, folder: None }
+        Process { child, log }
     }
 }
 
-/// A running server. It is killed when dropped.
-pub struct Up {
+/// `dhow` while it runs. It is killed when dropped.
+pub struct Process {
     child: Child,
-    pub address: SocketAddr,
     log: Arc<Log>,
-    folder: Option<TempDir>,
 }
 
-impl Up {
-    /// Serves an app whose manifest is `manifest`, in which `{NAME}` stands for the path of the
-    /// guest NAME.
-    pub fn app(manifest: &str) -> Self {
-        Self::app_with(manifest, |_| {})
-    }
-
-    /// The same, after `change` had the command line.
-    pub fn app_with(manifest: &str, change: impl FnOnce(&mut Command)) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        write_manifest(folder.path(), manifest);
-        let mut up = Self::serve_with(folder.path(), change);
-        up.folder = Some(folder);
-        up
-    }
-
-    /// Serves the app in `folder`, as it was built.
-    pub fn serve(folder: &Path) -> Self {
-        Self::serve_with(folder, |_| {})
-    }
-
-    /// The same, after `change` had the command line.
-    pub fn serve_with(folder: &Path, change: impl FnOnce(&mut Command)) -> Self {
-        let mut dhow = dhow([OsStr::new("up"), OsStr::new("--no-build"), folder.as_os_str()]);
-        change(&mut dhow.0);
-        dhow.up()
-    }
-
-    /// Serves one component of the guests with this manifest text for it.
-    pub fn guest(name: &str, settings: &str) -> Self {
-        Self::app(&format!(
-            "name = \"test\"\n[component.{name}]\nsource = \"{{{name}}}\"\n{settings}\n"
-        ))
-    }
-
+impl Process {
     /// Waits for a line of the log, standard output included, that contains `text`.
     pub fn wait_for_log(&self, text: &str) -> String {
         self.log.wait_for(text)
+    }
+
+    /// Waits until there are so many lines that contain `text`.
+    pub fn wait_for_lines(&self, text: &str, count: usize) {
+        let has_all =
+            |log: &Written| log.lines.iter().filter(|it| it.contains(text)).count() >= count;
+        let came = self.log.wait_until(PATIENCE, |log| log.open == 0 || has_all(log));
+        assert!(came && has_all(&self.log.written.lock().unwrap()), "{text:?} in:\n{}", self.log());
     }
 
     /// Every line until now.
@@ -155,6 +138,12 @@ impl Up {
         assert!(status.expect("kill is there").success());
     }
 
+    /// Sends SIGKILL, and waits for its end.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Waits for its end, and gives every line.
     pub fn wait_for_end(&self) -> String {
         assert!(
@@ -166,22 +155,83 @@ impl Up {
     }
 
     /// Waits for its end, and gives the exit code.
-    pub fn wait(mut self) -> Option<i32> {
+    pub fn wait(&mut self) -> Option<i32> {
         // The log ends when the process does.
         self.wait_for_end();
         self.child.wait().expect("a child").code()
     }
 }
 
-impl Drop for Up {
+impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
         if thread::panicking() {
             eprintln!("the log of dhow:\n{}", self.log());
         }
-        drop(self.folder.take());
     }
+}
+
+/// `dhow up` while it runs. It is killed when dropped.
+pub struct Up {
+    // Dropped before the folder that it serves.
+    process: Process,
+    pub address: SocketAddr,
+    folder: Option<TempDir>,
+}
+
+impl Up {
+    /// Serves an app whose manifest is `manifest`, in which `{NAME}` stands for the path of the
+    /// guest NAME.
+    pub fn app(manifest: &str) -> Self {
+        Self::app_with(manifest, |_| {})
+    }
+
+    /// The same, after `change` had the command line.
+    pub fn app_with(manifest: &str, change: impl FnOnce(&mut Command)) -> Self {
+        let folder = app_folder(manifest);
+        let mut up = Self::serve_with(folder.path(), change);
+        up.folder = Some(folder);
+        up
+    }
+
+    /// Serves the app in `folder`, as it was built.
+    pub fn serve(folder: &Path) -> Self {
+        Self::serve_with(folder, |_| {})
+    }
+
+    /// The same, after `change` had the command line.
+    pub fn serve_with(folder: &Path, change: impl FnOnce(&mut Command)) -> Self {
+        let mut dhow = dhow([OsStr::new("up"), OsStr::new("--no-build"), folder.as_os_str()]);
+        change(&mut dhow.0);
+        dhow.up()
+    }
+
+    /// Serves one component of the guests with this manifest text for it.
+    pub fn guest(name: &str, settings: &str) -> Self {
+        Self::app(&format!(
+            "name = \"test\"\n[component.{name}]\nsource = \"{{{name}}}\"\n{settings}\n"
+        ))
+    }
+
+    /// Waits for its end, and gives the exit code.
+    pub fn wait(mut self) -> Option<i32> {
+        self.process.wait()
+    }
+}
+
+impl Deref for Up {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+/// A folder with an app whose manifest is `manifest`.
+pub fn app_folder(manifest: &str) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    write_manifest(folder.path(), manifest);
+    folder
 }
 
 /// Writes `manifest` into `folder`, with the paths of guests for their names in braces.
