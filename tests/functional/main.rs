@@ -21,6 +21,7 @@ mod neighbours;
 mod operator;
 mod outbound;
 mod run;
+mod server_api;
 mod server_bad_input;
 mod server_changes;
 mod server_conflict;

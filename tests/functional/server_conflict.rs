@@ -47,7 +47,10 @@ async fn a_deploy_upon_a_revision_that_is_not_the_newest_any_more_is_refused() {
     let path = "/v1/apps/shop/revisions";
     let (status, answer) = server.ask("POST", path, &with_base(1)).await;
     assert_eq!((status, &answer["revision"]), (201, &json!(2)));
-    for base in [1, 0, 3] {
+    let (status, answer) = server.ask("POST", path, &with_base(0)).await;
+    assert_eq!((status, &answer["code"]), (409, &json!("conflict")), "{answer}");
+    assert!(answer["message"].as_str().unwrap().contains("is there by now, with the revision r2"));
+    for base in [1, 3] {
         let (status, answer) = server.ask("POST", path, &with_base(base)).await;
         assert_eq!((status, &answer["code"]), (409, &json!("conflict")), "{answer}");
         let message = answer["message"].as_str().unwrap();

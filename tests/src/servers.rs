@@ -396,7 +396,7 @@ fn is_root() -> bool {
 }
 
 /// Says so past the capture of the tests' output, which nobody sees where all pass.
-pub(crate) fn skipped<T>(program: &str, install: &str) -> Option<T> {
+pub fn skipped<T>(program: &str, install: &str) -> Option<T> {
     let _ = writeln!(std::io::stderr(), "SKIPPED: {program} is not installed: {install}");
     None
 }

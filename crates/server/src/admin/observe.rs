@@ -73,7 +73,8 @@ pub(super) struct Which {
     responses((status = 200, body = Status, description = "So they are."),
         (status = 400, body = Problem, description = "That is no name."),
         (status = 401, body = Problem, description = "No token."),
-        (status = 403, body = Problem, description = "Not for that."))
+        (status = 403, body = Problem, description = "Not for that."),
+        (status = 404, body = Problem, description = "There is no such app."))
 )]
 pub(super) async fn status(
     State(Shared { control, .. }): State<Shared>,
