@@ -30,6 +30,7 @@ mod server_durability;
 mod server_health;
 mod server_lifecycle;
 mod server_quotas;
+mod server_reload;
 mod server_tenants;
 mod server_tls;
 mod server_traffic;

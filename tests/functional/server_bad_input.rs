@@ -270,6 +270,15 @@ async fn a_full_disk_refuses_what_is_new_and_keeps_what_is_there() {
     }
     let revisions = server.json(&["revisions", "shop"]);
     assert_eq!(revisions["revisions"].as_array().unwrap().len(), 1);
+    let token = json!({ "tenant": "acme", "scopes": ["deploy"] });
+    for (method, path, body) in [
+        ("POST", "/v1/tokens", token),
+        ("PUT", "/v1/apps/shop/traffic", json!({ "shares": { "1": 100 } })),
+        ("PUT", "/v1/secrets/word", json!({ "value": "a".repeat(8 << 10) })),
+    ] {
+        let (status, problem) = server.ask(method, path, &body).await;
+        assert_eq!((status, &problem["code"]), (507, &json!("disk-full")), "{path}: {problem}");
+    }
 
     fs::remove_file(&filler).unwrap();
     assert_eq!(server.deploy(&one("shop", "trap", ""), &[])["revision"], 2);

@@ -5,7 +5,7 @@ use serde_json::json;
 
 /// An app whose health takes some seconds to tell.
 fn slow(app: &str) -> String {
-    format!("health = \"/before/3000\"\n{}", one(app, "slow", ""))
+    format!("health = \"/before/4000\"\n{}", one(app, "slow", ""))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -15,7 +15,7 @@ async fn of_two_deploys_at_once_one_is_refused() {
         let folder = app_folder(&slow("shop"));
         let first = server.dhow_as(TOKEN, ["deploy".as_ref(), folder.path().as_os_str()]);
         let first = tokio::task::spawn_blocking(|| first.finish());
-        server.wait_for_lines("begin /before/3000", round);
+        server.wait_for_lines("begin /before/4000", round);
         let second = server.try_deploy(&one("shop", "slow", ""), &[]);
         assert_eq!(second.code, Some(8), "{second:?}");
         assert!(second.stderr.contains("`shop` is being changed by somebody else"), "{second:?}");
@@ -24,10 +24,9 @@ async fn of_two_deploys_at_once_one_is_refused() {
             assert_eq!(server.dhow(["traffic", "shop", "r1=100"]).code, Some(8));
             assert_eq!(server.dhow(["delete", "shop", "--yes"]).code, Some(8));
             assert_eq!(server.get("shop.localhost", "/").await.status, 200);
+            // Other apps are no part of this.
+            server.deploy(&one("cart", "slow", ""), &[]);
         }
-        // Other apps are no part of this.
-        server.deploy(&one("cart", "slow", ""), &[]);
-        assert!(!first.is_finished(), "it was to take longer");
         let first = first.await.unwrap();
         assert_eq!(first.code, Some(0), "{first:?}");
         let revisions = server.json(&["revisions", "shop"]);
@@ -60,4 +59,22 @@ async fn a_deploy_upon_a_revision_that_is_not_the_newest_any_more_is_refused() {
     let (status, answer) = server.ask("POST", path, &with_base(2)).await;
     assert_eq!((status, &answer["code"]), (409, &json!("conflict")), "{answer}");
     assert_eq!(server.get("shop.localhost", "/").await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_deploy_whose_client_goes_away_leaves_nothing() {
+    let server = Server::start();
+    let folder = app_folder(&slow("shop"));
+    let deploy = server.dhow_as(TOKEN, ["deploy".as_ref(), folder.path().as_os_str()]).start();
+    server.wait_for_log("begin /before/4000");
+    drop(deploy); // SIGKILL.
+    server.wait_for_log("end /before/4000");
+    let status = server.json(&["status"]);
+    assert_eq!((&status["apps_total"], &status["apps"]), (&json!(0), &json!([])));
+    for command in [&["revisions", "shop"], &["logs", "shop"], &["rollback", "shop"]] {
+        assert_eq!(server.dhow(command).code, Some(5), "{command:?}");
+    }
+    assert_eq!(server.get("shop.localhost", "/").await.status, 404);
+    // Nobody holds it.
+    assert_eq!(server.deploy(&one("shop", "slow", ""), &[])["revision"], 1);
 }

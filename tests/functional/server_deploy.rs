@@ -213,3 +213,28 @@ fn an_app_in_a_folder_is_built_and_deployed() {
     assert_eq!(finished.code, Some(0), "{finished:?}");
     assert!(finished.stdout.contains("Deployed built r1: http://built.localhost:"), "{finished:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_revisions_go_but_for_those_that_have_traffic() {
+    let server = Server::start();
+    server.deploy(&hello(), &[]);
+    for revision in 2..=3 {
+        server.deploy(&other(), &["--no-traffic"]);
+        assert_eq!(server.get(&format!("r{revision}--shop.localhost"), "/").await.status, 200);
+    }
+    for revision in 4..=25 {
+        let again = json!({ "no_traffic": true });
+        let (status, deployed) = server.ask("POST", "/v1/apps/shop/revisions", &again).await;
+        assert_eq!((status, &deployed["revision"]), (201, &json!(revision)), "{deployed}");
+    }
+    let revisions = server.json(&["revisions", "shop"]);
+    let numbers = revisions["revisions"].as_array().unwrap().iter();
+    let numbers: Vec<_> = numbers.map(|it| it["number"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (6..=25).rev().chain([1]).collect::<Vec<_>>());
+    for (revision, status) in [(1, 200), (3, 404), (5, 404), (6, 200), (25, 200)] {
+        let host = format!("r{revision}--shop.localhost");
+        assert_eq!(server.get(&host, "/").await.status.as_u16(), status, "{host}");
+    }
+    assert_eq!(server.dhow(["traffic", "shop", "r3=100"]).code, Some(5));
+    assert!(server.get(HOST, "/").await.text.starts_with("Hello of 0.2"));
+}

@@ -2,12 +2,18 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    thread,
     time::{Duration, Instant},
 };
 
+use dhow_package::Digest;
 use dhow_tests::{
     Server,
     client::Answer,
+    guests::guest,
     server::{get_at, one},
 };
 use tokio::task::JoinHandle;
@@ -82,10 +88,39 @@ fn stored_bytes_are_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn uploads_at_the_same_time_are_counted_together() {
+    let (server, token) = server("stored = \"200KiB\"");
+    let uploads = ["hello-p2", "trap"].map(|name| {
+        let bytes = fs::read(guest(name)).unwrap();
+        let mut stream = TcpStream::connect(server.admin).unwrap();
+        let head = format!(
+            "PUT /v1/blobs/{} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n\
+             connection: close\r\ncontent-length: {}\r\n\r\n",
+            Digest::of(&bytes),
+            bytes.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&bytes[..1_000]).unwrap();
+        (stream, bytes)
+    });
+    while server.blobs().len() < 2 {
+        thread::yield_now();
+    }
+    let statuses = uploads.map(|(mut stream, bytes)| {
+        stream.write_all(&bytes[1_000..]).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    });
+    assert_eq!(statuses, ["201", "403"]);
+    assert_eq!(server.blobs().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_under_way_are_counted() {
     let server = server_with("concurrency = 2", "slow", "");
-    let both = [begin(&server, "/before/1001"), begin(&server, "/before/1002")];
-    for path in ["/before/1001", "/before/1002"] {
+    let both = [begin(&server, "/before/3001"), begin(&server, "/before/3002")];
+    for path in ["/before/3001", "/before/3002"] {
         server.wait_for_log(&format!("begin {path}"));
     }
     assert_eq!(server.tenant("acme")["in_flight"], 2);
@@ -180,6 +215,9 @@ async fn what_is_logged_beyond_the_quota_is_dropped_and_counted() {
     }
     assert_eq!(flooding.await.unwrap().status, 504);
     assert!(served > 10, "{served}");
+    // What it floods with is nothing but ends of lines.
+    let after = server.tenant("acme")["log_bytes_dropped"].as_u64().unwrap();
+    assert!(after > dropped + 1_000, "{after}");
     assert!(server.log().len() < 1 << 20, "{}", server.log().len());
 }
 

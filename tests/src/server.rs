@@ -63,6 +63,11 @@ impl Server {
         serve(&self.data, &self.config)
     }
 
+    /// Writes another configuration, which the server finds by itself.
+    pub fn configure(&self, config: &str) {
+        fs::write(&self.config, config).expect("written");
+    }
+
     /// Starts it again, after its end, with the same data.
     pub fn start_again(&mut self) {
         (self.process, self.address, self.admin) = start(self.another());

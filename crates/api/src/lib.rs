@@ -93,6 +93,7 @@ pub struct Change {
 #[serde(deny_unknown_fields)]
 pub struct Traffic {
     /// Percentages by revision, 100 together.
+    #[schema(value_type = BTreeMap<String, u8>)]
     pub shares: BTreeMap<u32, u8>,
     /// By what a client stays with the revision that it has got.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -160,6 +161,7 @@ pub struct AppStatus {
     /// Where it answers.
     pub url: String,
     /// Percentages by revision.
+    #[schema(value_type = BTreeMap<String, u8>)]
     pub traffic: BTreeMap<u32, u8>,
     /// Of the last minute, for each second.
     pub requests_per_second: f64,

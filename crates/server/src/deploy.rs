@@ -26,6 +26,19 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest word by which a revision is found.
 const MAX_TAG: usize = 63;
 
+/// An app that is to get a revision. One that was not made is not there, also where whoever asked for it
+/// has gone, and nobody waits for the end.
+struct Making<'a> {
+    control: &'a Control,
+    changing: Changing,
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        self.control.forget_unmade(&self.changing);
+    }
+}
+
 impl Control {
     /// Makes a revision: all of it, or none.
     pub(crate) async fn deploy(
@@ -33,11 +46,8 @@ impl Control {
         key: &AppKey,
         request: Deploy,
     ) -> Result<Deployed, Problem> {
-        let mut changing = self.change(key)?;
-        let result = self.deploy_to(&mut changing, request).await;
-        // One that was not made is not there.
-        self.forget_unmade(&changing);
-        result
+        let mut making = Making { control: self, changing: self.change(key)? };
+        self.deploy_to(&mut making.changing, request).await
     }
 
     async fn deploy_to(

@@ -129,7 +129,8 @@ impl TenantLog {
         let bytes = line.len() as u64 + LINE_BYTES as u64;
         let takes = self.rate.try_take(bytes, Instant::now()).is_ok();
         if !takes {
-            self.dropped.fetch_add(line.len() as u64, Relaxed);
+            // With its end: an empty line is one byte.
+            self.dropped.fetch_add(line.len() as u64 + 1, Relaxed);
         }
         takes
     }
