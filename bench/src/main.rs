@@ -6,6 +6,7 @@ mod capacity;
 mod counted;
 mod live;
 mod recompile;
+mod serve;
 mod timed;
 
 use std::path::Path;
@@ -21,7 +22,8 @@ usage: bench timed
        bench counted CASE COUNT
        bench capabilities RESULTS UPSTREAM
        bench recompile RESULTS APP COMPONENT=FILE
-       bench capacity RESULTS NAME=COMPONENT...";
+       bench capacity RESULTS NAME=COMPONENT...
+       bench serve RESULTS DHOW [swaps|kills|hostile|apps|instances]...";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -33,6 +35,8 @@ fn main() -> Result<()> {
         ["recompile", results, app, changed] => recompile::run(results, app, changed)?,
         ["capacity", "--one", what, component] => capacity::one(what, Path::new(component))?,
         ["capacity", results, components @ ..] => capacity::run(results, components)?,
+        ["serve", "--witness", address, host, seconds] => serve::witness(address, host, seconds)?,
+        ["serve", results, dhow, names @ ..] => serve::run(results, dhow, names)?,
         _ => bail!("{USAGE}"),
     }
     Ok(())

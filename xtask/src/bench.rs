@@ -1,6 +1,7 @@
 //! Measurements. Times differ from machine to machine: compare medians of one run.
 
 use std::{
+    iter,
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -44,6 +45,7 @@ pub fn all(steps: &mut Steps) -> Result<()> {
     capacity(steps)?;
     capabilities(steps)?;
     recompile(steps)?;
+    serve(steps, &[])?;
     instructions::count(steps)?;
     http(steps)?;
     startup(steps)
@@ -88,6 +90,13 @@ pub fn capacity(steps: &mut Steps) -> Result<()> {
         }
     }
     measure(steps, &[BENCH, "capacity"], "capacity", &components)
+}
+
+/// The production server: swaps, kills, tenants who mean ill, many apps, many instances. Needs h2load.
+pub fn serve(steps: &mut Steps, names: &[&str]) -> Result<()> {
+    prepare(steps)?;
+    let arguments: Vec<_> = iter::once(&DHOW).chain(names).map(|&word| word.to_owned()).collect();
+    measure(steps, &[BENCH, "serve"], "serve", &arguments)
 }
 
 /// What guests get of stores, databases and servers, beside native clients. Needs redis-server and

@@ -26,7 +26,8 @@ usage: cargo xtask TASK
   check            formatting, tidy and clippy
   tidy             the rules of STYLE.md that a program can check
   bench [NAME]     measure, in the release profile: all, or startup, in-process, capacity,
-                   capabilities, recompile, instructions or http
+                   capabilities, recompile, instructions, serve or http
+  bench serve NAME measure the production server: swaps, kills, hostile, apps or instances
   release          build target/dist/dhow, its code laid out by what runs; needs llvm-bolt and h2load
   instructions     count the instructions of requests and compare with those that are kept
   setup [LANGUAGE] install what building components needs, of all languages or of these: rust, python,
@@ -50,6 +51,7 @@ fn main() -> Result<()> {
         ["bench", "capabilities"] => bench::capabilities(&mut steps),
         ["bench", "recompile"] => bench::recompile(&mut steps),
         ["bench", "capacity"] => bench::capacity(&mut steps),
+        ["bench", "serve", names @ ..] => bench::serve(&mut steps, names),
         ["bench", "instructions"] => instructions::count(&mut steps),
         ["release"] => release::release(&mut steps),
         ["instructions"] => instructions::check(&mut steps),
