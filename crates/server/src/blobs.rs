@@ -11,13 +11,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use dhow_package::{Digest, Hasher};
+use dhow_package::{Digest, Hasher, MAX_BYTES};
 use futures_util::{Stream, StreamExt as _};
 use tempfile::NamedTempFile;
 use thiserror::Error;
 use tokio::task::spawn_blocking;
 
-use crate::data;
+use crate::{
+    data,
+    stored::{Claim, Excess},
+};
 
 /// A folder of files by digest.
 pub(crate) struct Blobs(PathBuf);
@@ -27,8 +30,10 @@ pub(crate) struct Blobs(PathBuf);
 pub(crate) enum PutError {
     #[error("what was sent has the digest {0}")]
     Mismatch(Digest),
-    #[error("it is longer than {0} bytes")]
-    TooLarge(u64),
+    #[error("it is longer than a component may be")]
+    TooLarge,
+    #[error("it is more than the tenant may store")]
+    Quota,
     #[error("the upload broke off: {0}")]
     BrokenOff(String),
     #[error("the file can't be written: {0}")]
@@ -47,22 +52,23 @@ impl Blobs {
         self.0.join(digest.to_string().replace(':', "-"))
     }
 
-    /// Keeps what `content` gives under `digest`, if it has it, and says how long it is.
+    /// Keeps what `content` gives under `digest`, if it has it and no more than `claim` allows.
     pub(crate) async fn put<E: std::fmt::Display>(
         &self,
         digest: Digest,
         mut content: impl Stream<Item = Result<Bytes, E>> + Unpin,
-        longest: u64,
-    ) -> Result<u64, PutError> {
+        claim: &mut Claim<'_>,
+    ) -> Result<(), PutError> {
         let mut file = Some(NamedTempFile::with_prefix_in(UNFINISHED, &self.0)?);
         let mut hasher = Hasher::default();
-        let mut length = 0;
         while let Some(piece) = content.next().await {
             let piece = piece.map_err(|error| PutError::BrokenOff(error.to_string()))?;
-            length += piece.len() as u64;
-            if length > longest {
-                drain(content, longest).await;
-                return Err(PutError::TooLarge(longest));
+            if let Err(excess) = claim.grow(piece.len() as u64) {
+                drain(content).await;
+                return Err(match excess {
+                    Excess::File => PutError::TooLarge,
+                    Excess::Tenant => PutError::Quota,
+                });
             }
             hasher.update(&piece);
             // The disk may be slow, and this thread answers others.
@@ -82,7 +88,7 @@ impl Blobs {
             data::sync(&folder)
         };
         spawn_blocking(finish).await.map_err(io::Error::other)??;
-        Ok(length)
+        Ok(())
     }
 
     /// Removes every file that is not in `keep`, and what was left unfinished. To be called when
@@ -106,11 +112,11 @@ impl Blobs {
 }
 
 /// Reads on for a while: who is answered while he sends may not see the answer.
-async fn drain<E>(mut content: impl Stream<Item = Result<Bytes, E>> + Unpin, most: u64) {
+async fn drain<E>(mut content: impl Stream<Item = Result<Bytes, E>> + Unpin) {
     let mut length = 0;
     while let Some(Ok(piece)) = content.next().await {
         length += piece.len() as u64;
-        if length > most {
+        if length > MAX_BYTES {
             return;
         }
     }

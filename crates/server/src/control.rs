@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    io,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock, Weak},
     time::Instant,
@@ -26,6 +27,7 @@ use crate::{
     clock,
     logs::Logs,
     registry::{AppKey, AppRecord, Registry, RegistryError, RevisionRecord},
+    stored::Uploading,
     tenants::{TenantError, Tenants},
     tokens::Tokens,
 };
@@ -46,8 +48,7 @@ pub(crate) struct Control {
     /// `http://{}:8080`, for the name of a host.
     pub(crate) urls: UrlPattern,
     apps: RwLock<HashMap<AppKey, Arc<KnownApp>>>,
-    /// Held by uploads, and alone by whoever removes files.
-    pub(crate) uploading: tokio::sync::RwLock<()>,
+    pub(crate) uploading: Uploading,
     this: Weak<Self>,
 }
 
@@ -110,7 +111,7 @@ impl Control {
             tasks: TaskTracker::new(),
             started: Instant::now(),
             apps: RwLock::default(),
-            uploading: tokio::sync::RwLock::default(),
+            uploading: Uploading::default(),
             this: this.clone(),
         });
         control.sweep()?;
@@ -421,7 +422,7 @@ pub enum StartError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
     #[error("the folder of components: {0}")]
-    Blobs(std::io::Error),
+    Blobs(io::Error),
     #[error(transparent)]
     Tenant(#[from] TenantError),
     #[error(transparent)]
@@ -433,7 +434,7 @@ pub enum StartError {
     #[error("{0}")]
     Token(String),
     #[error("the thread of the admin API does not start: {0}")]
-    Thread(std::io::Error),
+    Thread(io::Error),
 }
 
 pub(crate) fn no_app(app: &Name) -> Problem {
@@ -476,7 +477,15 @@ impl From<RegistryError> for Problem {
     }
 }
 
-pub(crate) fn disk_full() -> Problem {
+/// What a failure of the disk is told as.
+pub(crate) fn of_disk(error: &io::Error) -> Problem {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => disk_full(),
+        _ => internal(error),
+    }
+}
+
+fn disk_full() -> Problem {
     Problem::new(Code::DiskFull, "the server's disk is full, and nothing was changed")
 }
 

@@ -14,6 +14,7 @@ mod readiness;
 mod registry;
 mod reload;
 mod status;
+mod stored;
 mod tenants;
 mod tokens;
 mod traffic;

@@ -185,7 +185,7 @@ async fn the_first_deployment_sends_the_file_and_a_manifest() {
     assert!(upload.what.starts_with("PUT /v1/blobs/sha256:"), "{}", upload.what);
     assert_eq!(upload.body, component);
     let sent: Deploy = serde_json::from_slice(&deploy.body).unwrap();
-    assert_eq!(sent.base, None);
+    assert_eq!(sent.base, Some(0));
     assert!(sent.manifest.unwrap().contains("component.shop.source = \"shop.wasm\""));
     assert!(upload.what.contains(&sent.components["shop"]));
 }

@@ -9,7 +9,11 @@ use super::{
     answer::{Body, Path, Refused},
     caller::{Acting, For},
 };
-use crate::{clock, control::internal, traffic::check_name};
+use crate::{
+    clock,
+    control::{internal, of_disk},
+    traffic::check_name,
+};
 
 /// Whose the token is, and what it is for.
 #[utoipa::path(
@@ -93,6 +97,7 @@ pub(super) async fn remove_secret(
 fn problem(error: SecretError) -> Problem {
     match error {
         SecretError::Length => Problem::new(Code::Invalid, error.to_string()),
+        SecretError::Key(_, error) | SecretError::File(_, error) => of_disk(&error),
         error => internal(&error),
     }
 }

@@ -9,12 +9,7 @@ use super::{
     answer::{Path, Refused},
     caller::{Acting, For},
 };
-use crate::{
-    blobs::PutError,
-    clock,
-    control::{disk_full, internal},
-    registry::UploadRecord,
-};
+use crate::{blobs::PutError, clock, control::of_disk, registry::UploadRecord};
 
 fn parse(digest: &str) -> Result<Digest, Refused> {
     Digest::parse(digest).ok_or_else(|| {
@@ -67,43 +62,35 @@ pub(super) async fn put_blob(
 ) -> Result<StatusCode, Refused> {
     acting.need(Scope::Deploy)?;
     let digest = parse(&digest)?;
-    let _uploading = control.uploading.read().await;
     let tenant = &acting.tenant;
     let quota = control.tenants.operator().quota_of(tenant).stored.bytes();
-    let uploads = control.registry.uploads().map_err(Problem::from)?;
-    let own = uploads
-        .iter()
-        .filter(|(owner, other, _)| owner == tenant.as_str() && *other != digest.to_string());
-    let stored: u64 = own.map(|(_, _, record)| record.size).sum();
-    let room = quota.saturating_sub(stored);
-    let size = control
-        .blobs
-        .put(digest, body.into_data_stream(), room.min(MAX_BYTES))
-        .await
-        .map_err(|error| problem(error, room))?;
-    let record = UploadRecord { size, created: clock::now() };
-    control.registry.add_upload(tenant, &digest, &record).map_err(Problem::from)?;
+    let stored = || -> Result<u64, Problem> {
+        let uploads = control.registry.uploads()?;
+        let others = uploads
+            .iter()
+            .filter(|(owner, other, _)| owner == tenant.as_str() && *other != digest.to_string());
+        Ok(others.map(|(_, _, record)| record.size).sum())
+    };
+    let mut claim = control.uploading.begin(tenant, quota, MAX_BYTES, stored)?;
+    let put = control.blobs.put(digest, body.into_data_stream(), &mut claim).await;
+    put.map_err(|error| problem(error, quota))?;
+    let record = UploadRecord { size: claim.bytes(), created: clock::now() };
+    claim
+        .finish(|| control.registry.add_upload(tenant, &digest, &record))
+        .map_err(Problem::from)?;
     Ok(StatusCode::CREATED)
 }
 
-fn problem(error: PutError, room: u64) -> Problem {
+fn problem(error: PutError, quota: u64) -> Problem {
     match error {
         PutError::Mismatch(_) => Problem::new(Code::DigestMismatch, error.to_string())
             .help("the file was changed on its way, or while it was read: deploy again"),
-        PutError::TooLarge(_) if room < MAX_BYTES => {
-            let message = format!("the tenant may store {room} bytes more, and it is longer");
+        PutError::Quota => {
+            let message = format!("the tenant may store {quota} bytes, and would have more");
             Problem::new(Code::Quota, message).help("remove an app: dhow delete APP")
         }
-        PutError::TooLarge(_) => Problem::new(Code::TooLarge, error.to_string()),
+        PutError::TooLarge => Problem::new(Code::TooLarge, error.to_string()),
         PutError::BrokenOff(_) => Problem::new(Code::Invalid, error.to_string()),
-        PutError::Disk(error)
-            if matches!(
-                error.kind(),
-                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
-            ) =>
-        {
-            disk_full()
-        }
-        PutError::Disk(error) => internal(&error),
+        PutError::Disk(error) => of_disk(&error),
     }
 }
