@@ -8,6 +8,8 @@ use std::{
     fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -23,7 +25,11 @@ use crate::{
 };
 
 /// A folder of files by digest.
-pub(crate) struct Blobs(PathBuf);
+pub(crate) struct Blobs {
+    folder: PathBuf,
+    /// Held by who gives a file its name, and by who removes one that is old.
+    naming: Arc<Mutex<()>>,
+}
 
 /// Why a file was not taken.
 #[derive(Debug, Error)]
@@ -44,12 +50,12 @@ impl Blobs {
     /// The files in `folder`, which is made where there is none.
     pub(crate) fn open(folder: PathBuf) -> io::Result<Self> {
         data::make(&folder)?;
-        Ok(Self(folder))
+        Ok(Self { folder, naming: Arc::default() })
     }
 
     /// Where the file with `digest` is, if it is anywhere.
     pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
-        self.0.join(digest.to_string().replace(':', "-"))
+        self.folder.join(digest.to_string().replace(':', "-"))
     }
 
     /// Keeps what `content` gives under `digest`, if it has it and no more than `claim` allows.
@@ -59,7 +65,7 @@ impl Blobs {
         mut content: impl Stream<Item = Result<Bytes, E>> + Unpin,
         claim: &mut Claim<'_>,
     ) -> Result<(), PutError> {
-        let mut file = Some(NamedTempFile::with_prefix_in(UNFINISHED, &self.0)?);
+        let mut file = Some(NamedTempFile::with_prefix_in(UNFINISHED, &self.folder)?);
         let mut hasher = Hasher::default();
         while let Some(piece) = content.next().await {
             let piece = piece.map_err(|error| PutError::BrokenOff(error.to_string()))?;
@@ -80,24 +86,36 @@ impl Blobs {
         if found != digest {
             return Err(PutError::Mismatch(found));
         }
-        let (path, folder) = (self.path(&digest), self.0.clone());
+        let (path, folder, naming) = (self.path(&digest), self.folder.clone(), self.naming.clone());
         let finish = move || -> io::Result<()> {
             let Some(file) = file else { return Ok(()) };
             file.as_file().sync_all()?;
+            let naming = naming.lock().unwrap_or_else(PoisonError::into_inner);
             file.persist(path)?;
+            drop(naming);
             data::sync(&folder)
         };
         spawn_blocking(finish).await.map_err(io::Error::other)??;
         Ok(())
     }
 
-    /// Removes every file that is not in `keep`, and what was left unfinished. To be called when
-    /// nothing is uploaded.
-    pub(crate) fn sweep(&self, keep: &HashSet<PathBuf>) -> io::Result<usize> {
+    /// Removes every file that is not in `keep` and was not written since `before`, those that were left
+    /// unfinished among them.
+    pub(crate) fn sweep(&self, keep: &HashSet<PathBuf>, before: SystemTime) -> io::Result<usize> {
         let mut removed = 0;
-        for entry in fs::read_dir(&self.0)? {
+        for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
-            if !keep.contains(&path) {
+            if keep.contains(&path) {
+                continue;
+            }
+            // Whoever uploads it anew at this moment makes it a new file.
+            let _naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_old = match fs::metadata(&path) {
+                Ok(metadata) => metadata.modified()? < before,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                Err(error) => return Err(error),
+            };
+            if is_old {
                 data::remove(&path)?;
                 removed += 1;
             }

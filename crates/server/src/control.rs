@@ -2,11 +2,11 @@
 //! are changed together.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock, Weak},
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use dhow_api::{Code, Detail, Problem};
@@ -24,7 +24,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     blobs::Blobs,
-    clock,
     logs::Logs,
     registry::{AppKey, AppRecord, Registry, RegistryError, RevisionRecord},
     stored::Uploading,
@@ -114,7 +113,8 @@ impl Control {
             uploading: Uploading::default(),
             this: this.clone(),
         });
-        control.sweep()?;
+        // What was left unfinished is nobody's any more.
+        control.sweep(SystemTime::now())?;
         let mut apps = HashMap::new();
         for (key, record, numbers) in control.registry.apps()? {
             let app = control.make(&key)?;
@@ -331,38 +331,10 @@ impl Control {
     pub(crate) fn preview_url(&self, key: &AppKey, number: u32) -> String {
         self.urls.of(&preview_host(number, &self.stable_host(key)))
     }
-
-    /// Removes what nobody needs: uploads that are in no revision and older than people take from
-    /// an upload to a deploy, and files that nobody has uploaded. To be called when nothing is.
-    pub(crate) fn sweep(&self) -> Result<(), StartError> {
-        let used = self.registry.in_use()?;
-        let now = clock::now();
-        let (mut kept, mut gone) = (HashSet::new(), Vec::new());
-        for (tenant, digest, record) in self.registry.uploads()? {
-            let is_new = record.created.saturating_add(UNUSED_UPLOAD) > now;
-            let key = (tenant, digest);
-            if is_new || used.contains(&key) {
-                kept.extend(Digest::parse(&key.1).map(|digest| self.blobs.path(&digest)));
-            } else {
-                gone.push(key);
-            }
-        }
-        if !gone.is_empty() {
-            self.registry.remove_uploads(&gone)?;
-        }
-        let removed = self.blobs.sweep(&kept).map_err(StartError::Blobs)?;
-        if removed > 0 {
-            tracing::info!("{removed} files that nobody needs were removed");
-        }
-        Ok(())
-    }
 }
 
 /// What a manifest is called that came by the API.
 pub(crate) const MANIFEST: &str = "dhow.toml";
-
-/// How long an upload waits for its deploy, in seconds.
-const UNUSED_UPLOAD: u64 = 60 * 60;
 
 /// The revisions that are kept besides those that have traffic, or had all of it.
 const KEPT: usize = 20;

@@ -15,6 +15,7 @@ mod registry;
 mod reload;
 mod status;
 mod stored;
+mod sweep;
 mod tenants;
 mod tokens;
 mod traffic;

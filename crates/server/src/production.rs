@@ -322,8 +322,10 @@ impl Admin {
             if let Err(problem) = shared.control.watch_rollouts() {
                 tracing::error!("rollouts are not watched: {problem}");
             }
+            let sweep = shared.control.clone().sweep_often();
             let router = admin::router(shared);
             tokio::select! {
+                () = sweep => {}
                 result = async { axum::serve(listener, router).await } => {
                     if let Err(error) = result {
                         tracing::error!("the admin API has ended: {error}");

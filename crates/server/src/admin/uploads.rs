@@ -9,7 +9,9 @@ use super::{
     answer::{Path, Refused},
     caller::{Acting, For},
 };
-use crate::{blobs::PutError, clock, control::of_disk, registry::UploadRecord};
+use crate::{
+    blobs::PutError, clock, control::of_disk, registry::UploadRecord, sweep::UNUSED_UPLOAD,
+};
 
 fn parse(digest: &str) -> Result<Digest, Refused> {
     Digest::parse(digest).ok_or_else(|| {
@@ -35,8 +37,16 @@ pub(super) async fn has_blob(
     acting.need(Scope::Deploy)?;
     let digest = parse(&digest)?;
     let upload = control.registry.upload(&acting.tenant, &digest).map_err(Problem::from)?;
-    let is_there = upload.is_some() && control.blobs.has(&digest);
-    Ok(if is_there { StatusCode::OK } else { StatusCode::NOT_FOUND })
+    let Some(upload) = upload.filter(|_| control.blobs.has(&digest)) else {
+        return Ok(StatusCode::NOT_FOUND);
+    };
+    let now = clock::now();
+    if upload.created.saturating_add(UNUSED_UPLOAD / 2) < now {
+        // Whoever asks is about to deploy it.
+        let record = UploadRecord { created: now, ..upload };
+        control.registry.add_upload(&acting.tenant, &digest, &record).map_err(Problem::from)?;
+    }
+    Ok(StatusCode::OK)
 }
 
 /// Uploads a file under its digest. What breaks off is not kept.
