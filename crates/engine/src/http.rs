@@ -148,15 +148,12 @@ impl<T: InstanceState> HttpEntry<T> {
         account: Arc<Account>,
         work: impl Future<Output = Result<(), CallError>> + Send + 'static,
     ) -> Work {
-        let entry = self.0.clone();
-        let work = async move {
-            // While it waits for its turn as well: the ticker sees to turns.
-            let _running = entry.engine.running();
-            metered(account, work).await
-        };
-        Box::pin(AssertUnwindSafe(work).catch_unwind().map(|result| match result {
-            Ok(result) => result,
-            Err(_) => Err(CallError::Panicked),
+        // While it waits for its turn as well: the ticker sees to turns.
+        let running = self.0.engine.running();
+        let work = metered(account, AssertUnwindSafe(work).catch_unwind());
+        Box::pin(work.map(move |result| {
+            drop(running);
+            result.unwrap_or(Err(CallError::Panicked))
         }))
     }
 }

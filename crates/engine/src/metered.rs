@@ -1,7 +1,7 @@
 //! Running guests on account.
 
 use std::{
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Instant,
@@ -11,11 +11,15 @@ use crate::{Account, turns::Ticket};
 
 /// Does `work` as a guest of `account`: what it takes is charged, and before each step it waits
 /// for its turn where the account needs turns.
-pub(crate) async fn metered<F: Future>(account: Arc<Account>, work: F) -> F::Output {
-    Metered { account, work: pin!(work), ticket: None }.await
+///
+/// `work` is moved once, into a box: that of a request has some kilobytes, and each move of it costs as much
+/// as all that is metered here.
+pub(crate) fn metered<F: Future>(account: Arc<Account>, work: F) -> Metered<Pin<Box<F>>> {
+    Metered { account, work: Box::pin(work), ticket: None }
 }
 
-struct Metered<F> {
+/// See [`metered`].
+pub(crate) struct Metered<F> {
     account: Arc<Account>,
     work: F,
     /// Where it waits for its turn.
@@ -60,6 +64,7 @@ impl<F> Drop for Metered<F> {
 mod tests {
     use std::{
         future::poll_fn,
+        pin::pin,
         sync::atomic::{AtomicUsize, Ordering::SeqCst},
         thread,
         time::Duration,
