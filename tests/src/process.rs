@@ -119,8 +119,10 @@ impl Process {
     }
 
     /// What it needed until now, to compile for example, does not count any more (proc(5)).
-    pub fn forget_peak_memory(&self) {
+    /// Returns the bytes that it has at this time, of which the program itself is most.
+    pub fn forget_peak_memory(&self) -> u64 {
         fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").expect("it is ours");
+        self.peak_memory()
     }
 
     /// The most memory it has had, in bytes.
