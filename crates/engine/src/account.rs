@@ -11,14 +11,15 @@ use std::{
 
 use crate::{
     bucket::{Bucket, Rate, nanos},
-    turns::{Line, Turns},
+    schedule::{Pace, Schedule},
+    turns::Line,
 };
 
 /// What the instances of one owner use together, and how much they may. Whose it is the engine does
 /// not know.
 ///
 /// Its numbers are only counted and compared, nothing else is learned from them, so that all
-/// of them are `Relaxed`; each is changed by one atomic operation, so that none is lost.
+/// of them are `Relaxed`; what is counted is changed by one atomic operation, so that nothing is lost.
 #[derive(Debug)]
 pub struct Account {
     memory: AtomicU64,
@@ -30,8 +31,19 @@ pub struct Account {
     share: Arc<Bucket>,
     /// While there is anything in it guests need no turn. In nanoseconds of a core.
     quick: Bucket,
-    /// Where its guests wait for their turns; none for one that is alone.
-    line: Option<Line>,
+    /// How long the last steps of its guests were, in nanoseconds: an average to which each adds a part.
+    step: AtomicU64,
+    /// None for one that is alone.
+    among: Option<Among>,
+}
+
+/// Where an account stands among others.
+#[derive(Debug)]
+struct Among {
+    schedule: Arc<Schedule>,
+    /// Where its guests wait for their turns.
+    brief: Line,
+    long: Line,
 }
 
 /// How much the instances of an account may use together.
@@ -56,6 +68,12 @@ const QUICK_BURST: u64 = 10_000_000;
 /// after a tenth of a second without.
 const QUICK_DEBT: Duration = Duration::from_millis(40);
 
+/// The part that each step has in the average.
+const STEPS: u64 = 16;
+/// Guests whose steps are longer than this are run by threads of their own. Handing one over costs a
+/// tenth of it, and few requests in Rust or Go take as long.
+pub(crate) const LONG_STEP: Duration = Duration::from_micros(250);
+
 /// What of its share an account can use at once after a quiet time, as a part of a second's.
 const BURST_IN_SECOND: u64 = 10;
 
@@ -65,23 +83,29 @@ const NANOS_IN_MILLISECOND: u64 = 1_000_000;
 impl Account {
     /// An account without limits, whose guests wait for nobody: for the only one.
     pub fn alone() -> Arc<Self> {
-        Arc::new(Self::new(AccountLimits::NONE, |_| None))
+        Arc::new(Self::new(AccountLimits::NONE, None))
     }
 
     /// An account whose guests take turns with those of others.
-    pub(crate) fn among(turns: &Arc<Turns>, limits: AccountLimits) -> Arc<Self> {
-        Arc::new(Self::new(limits, |share| Some(turns.line(share))))
+    pub(crate) fn among(schedule: &Arc<Schedule>, limits: AccountLimits) -> Arc<Self> {
+        Arc::new(Self::new(limits, Some(schedule)))
     }
 
-    fn new(limits: AccountLimits, line: impl FnOnce(&Arc<Bucket>) -> Option<Line>) -> Self {
+    fn new(limits: AccountLimits, schedule: Option<&Arc<Schedule>>) -> Self {
         let share = Arc::new(Bucket::new(limits.cpu.rate()));
         let quick = NonZeroU64::new(QUICK);
+        let among = schedule.map(|schedule| Among {
+            brief: schedule.turns(Pace::Brief).line(&share),
+            long: schedule.turns(Pace::Long).line(&share),
+            schedule: schedule.clone(),
+        });
         Self {
             memory: AtomicU64::new(0),
             memory_limit: AtomicU64::new(limits.memory),
             instances: AtomicUsize::new(0),
             cpu_time: AtomicU64::new(0),
-            line: line(&share),
+            step: AtomicU64::new(0),
+            among,
             share,
             quick: Bucket::new(quick.map(|per_second| Rate { per_second, burst: QUICK_BURST })),
         }
@@ -136,29 +160,47 @@ impl Account {
         self.memory.fetch_sub(bytes, Relaxed);
     }
 
+    /// What runs its guests where their steps are long, and not where they are polled.
+    pub(crate) fn schedule(&self) -> Option<&Arc<Schedule>> {
+        self.among.as_ref().map(|among| &among.schedule)
+    }
+
+    /// How long its guests' steps are, as far as can be said before.
+    pub(crate) fn pace(&self) -> Pace {
+        let is_long = self.among.is_some() && self.step.load(Relaxed) >= nanos(LONG_STEP);
+        if is_long { Pace::Long } else { Pace::Brief }
+    }
+
     /// Where its guests have to wait for a turn before they are run; `None` where they need none.
-    pub(crate) fn needs_turn(&self, now: Instant) -> Option<&Line> {
-        let line = self.line.as_ref()?;
+    pub(crate) fn needs_turn(&self, pace: Pace, now: Instant) -> Option<&Line> {
+        let line = self.line(pace)?;
         let is_quick = self.quick.debt(now).is_zero() && self.share.debt(now).is_zero();
         (!is_quick).then_some(line)
     }
 
     /// Where its guests wait.
-    pub(crate) fn line(&self) -> Option<&Line> {
-        self.line.as_ref()
+    pub(crate) fn line(&self, pace: Pace) -> Option<&Line> {
+        let among = self.among.as_ref()?;
+        Some(match pace {
+            Pace::Brief => &among.brief,
+            Pace::Long => &among.long,
+        })
     }
 
     /// A guest has run for `time`.
     pub(crate) fn charge(&self, time: Duration, now: Instant) {
-        let time = nanos(time);
-        self.cpu_time.fetch_add(time, Relaxed);
-        if self.line.is_none() {
+        let nanos = nanos(time);
+        self.cpu_time.fetch_add(nanos, Relaxed);
+        if self.among.is_none() {
             return;
         }
-        self.share.take(time, now);
+        self.share.take(nanos, now);
         if self.quick.debt(now) < QUICK_DEBT {
-            self.quick.take(time.min(2 * QUICK_BURST), now);
+            self.quick.take(nanos.min(2 * QUICK_BURST), now);
         }
+        // Where two do this at a time one of them is not seen, which an average can do without.
+        let average = self.step.load(Relaxed);
+        self.step.store(average - average / STEPS + nanos / STEPS, Relaxed);
     }
 }
 
@@ -193,8 +235,8 @@ impl CpuShare {
 #[cfg(test)]
 impl Account {
     /// One whose guests always need turns.
-    pub(crate) fn heavy(turns: &Arc<Turns>) -> Arc<Self> {
-        let mut account = Self::new(AccountLimits::NONE, |share| Some(turns.line(share)));
+    pub(crate) fn heavy(schedule: &Arc<Schedule>) -> Arc<Self> {
+        let mut account = Self::new(AccountLimits::NONE, Some(schedule));
         account.quick = Bucket::new(Some(Rate { per_second: NonZeroU64::MIN, burst: 0 }));
         account.quick.take(1_000_000, Instant::now());
         Arc::new(account)
@@ -234,35 +276,35 @@ mod tests {
 
     #[test]
     fn a_guest_is_quick_until_it_computes() {
-        let account = Account::among(&Turns::new(1), AccountLimits::NONE);
+        let account = Account::among(&Schedule::new(1), AccountLimits::NONE);
         let start = Instant::now();
         account.charge(9 * MS, start);
-        assert!(account.needs_turn(start).is_none());
+        assert!(account.needs_turn(Pace::Brief, start).is_none());
         account.charge(2 * MS, start);
-        assert!(account.needs_turn(start).is_some());
-        assert!(account.needs_turn(start + 3 * MS).is_some());
-        assert!(account.needs_turn(start + 4 * MS).is_none(), "a quarter of a core");
+        assert!(account.needs_turn(Pace::Brief, start).is_some());
+        assert!(account.needs_turn(Pace::Brief, start + 3 * MS).is_some());
+        assert!(account.needs_turn(Pace::Brief, start + 4 * MS).is_none(), "a quarter of a core");
         assert_eq!(account.cpu_time(), 11 * MS);
     }
 
     #[test]
     fn who_has_computed_for_long_is_quick_again_soon() {
-        let account = Account::among(&Turns::new(1), AccountLimits::NONE);
+        let account = Account::among(&Schedule::new(1), AccountLimits::NONE);
         let start = Instant::now();
         for _ in 0..10_000 {
             account.charge(10 * MS, start);
         }
-        assert!(account.needs_turn(start).is_some());
-        assert!(account.needs_turn(start + 120 * MS).is_none());
+        assert!(account.needs_turn(Pace::Brief, start).is_some());
+        assert!(account.needs_turn(Pace::Brief, start + 120 * MS).is_none());
         assert_eq!(account.cpu_time(), Duration::from_secs(100));
     }
 
     #[test]
     fn a_share_is_kept_to_over_time() {
-        let account = Account::among(&Turns::new(1), share(100));
+        let account = Account::among(&Schedule::new(1), share(100));
         let start = Instant::now();
         account.charge(10 * MS, start);
-        assert!(account.needs_turn(start).is_none(), "a tenth of a second's worth");
+        assert!(account.needs_turn(Pace::Brief, start).is_none(), "a tenth of a second's worth");
         account.charge(100 * MS, start);
         let is_over = |after: Duration| !account.share.debt(start + after).is_zero();
         assert!(is_over(999 * MS));
@@ -277,7 +319,7 @@ mod tests {
         let start = Instant::now();
         account.set_limits(share(1));
         account.charge(Duration::from_secs(100), start);
-        assert!(account.needs_turn(start).is_none());
+        assert!(account.needs_turn(Pace::Brief, start).is_none());
         assert_eq!(account.cpu_time(), Duration::from_secs(100));
     }
 }

@@ -23,7 +23,7 @@ use wasmtime_wasi_http::WasiBody;
 
 use crate::{
     CallError,
-    http::{LateWork, Work, poll_work},
+    http::{LateWork, Work, is_away, poll_work},
     shared::Place,
 };
 
@@ -137,6 +137,7 @@ pub struct ResponseBody<G: Send + 'static> {
     work: Option<Work>,
     end: BodyEnd,
     place: Option<Place>,
+    /// Where the work does not have it.
     guard: Option<G>,
     patience: Patience,
     /// Whether `patience` runs: the caller waits for the next frame.
@@ -162,7 +163,7 @@ impl<G: Send + 'static> ResponseBody<G> {
             work,
             end,
             place,
-            guard: Some(guard),
+            guard,
             patience,
             is_awaited: false,
             ended: false,
@@ -200,6 +201,15 @@ impl<G: Send + 'static> ResponseBody<G> {
         }
     }
 
+    /// Nobody waits for more of the body, and the guest sees it.
+    fn finish(&mut self, cx: &mut Context<'_>) {
+        self.end.set();
+        if let Some(work) = &mut self.work {
+            work.finish();
+        }
+        self.poll_work(cx);
+    }
+
     fn is_complete(&self) -> bool {
         self.ended
             || self.remaining == Some(0)
@@ -224,7 +234,7 @@ impl<G: Send + 'static> ResponseBody<G> {
             self.work = None; // The instance goes on by itself.
             self.guard = None;
         }
-        let (Some(work), guard) = (self.work.take(), self.guard.take()) else { return };
+        let Some(work) = self.work.take() else { return };
         let Ok(runtime) = Handle::try_current() else { return };
         let time = self.patience.time;
         let on_failure = self.on_failure.take();
@@ -234,7 +244,6 @@ impl<G: Send + 'static> ResponseBody<G> {
             if let (Err(error), Some(on_failure)) = (result, on_failure) {
                 on_failure(error);
             }
-            drop(guard);
         });
     }
 }
@@ -250,14 +259,20 @@ impl<G: Send + Unpin + 'static> http_body::Body for ResponseBody<G> {
         let this = &mut *self;
         let mut has_run = false;
         loop {
+            if is_away(&this.work) {
+                this.poll_work(cx);
+                has_run = true;
+                if is_away(&this.work) {
+                    break;
+                }
+            }
             let Some(body) = this.body.as_mut() else { return Poll::Ready(None) };
             match Pin::new(body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     this.take_account(&frame);
                     if this.is_complete() {
                         // Often the guest needs one more turn to be done with it all.
-                        this.end.set();
-                        this.poll_work(cx);
+                        this.finish(cx);
                     }
                     return Poll::Ready(Some(Ok(frame)));
                 }
@@ -266,8 +281,7 @@ impl<G: Send + Unpin + 'static> http_body::Body for ResponseBody<G> {
                 }
                 Poll::Ready(None) => {
                     // A guest that trapped closes its body like one that is done.
-                    this.end.set();
-                    this.poll_work(cx);
+                    this.finish(cx);
                     this.body = None;
                     if this.failed {
                         return Poll::Ready(Some(Err(BodyError)));
@@ -304,8 +318,6 @@ impl<G: Send + 'static> Drop for ResponseBody<G> {
             self.body = None;
             self.finish_in_background();
         }
-        // Before the guard, which counts it.
-        self.work = None;
     }
 }
 

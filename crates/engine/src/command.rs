@@ -3,7 +3,7 @@
 use wasmtime::{Store, component::Linker};
 use wasmtime_wasi::{I32Exit, p2, p3};
 
-use crate::{CallError, Code, Engine, InstanceState, LinkError, metered::metered};
+use crate::{CallError, Code, Engine, InstanceState, LinkError};
 
 /// A component that can be run as a command.
 pub struct CommandEntry<T: 'static>(Pre<T>);
@@ -43,9 +43,7 @@ impl<T: InstanceState> CommandEntry<T> {
     /// When it traps.
     pub async fn run(&self, engine: &Engine, mut store: Store<T>) -> Result<Exit, CallError> {
         let _running = engine.running();
-        let account = store.data_mut().budget().account().clone();
-        let result = metered(account, self.call(&mut store)).await;
-        match result {
+        match self.call(&mut store).await {
             Ok(Ok(())) => Ok(Exit(0)),
             Ok(Err(())) => Ok(Exit(1)),
             Err(error) => match error.downcast_ref::<I32Exit>() {

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, setpriority_process, setrlimit};
 use thiserror::Error;
 use wasmtime::Config;
 
@@ -53,6 +53,10 @@ impl Compiled {
         &self.0
     }
 }
+
+/// How much less of a core the system gives to a compiler than to who answers requests, where it has not
+/// enough for both: a third (sched(7)).
+const NICE: i32 = 5;
 
 /// A byte that a child writes before what follows.
 const CODE: u8 = b'c';
@@ -144,6 +148,8 @@ pub fn compile_as_child(
     limit(Resource::Cpu, seconds, seconds + 1)?; // SIGXCPU, which says why, then SIGKILL.
     limit(Resource::Core, 0, 0)?;
     limit(Resource::Fsize, 0, 0)?; // Pipes are no files.
+    // Before it has threads, which have its priority from then on.
+    setpriority_process(None, NICE)?;
     let mut wasm = Vec::new();
     input.read_to_end(&mut wasm)?;
     match compile(&wasm) {

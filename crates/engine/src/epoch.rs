@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::turns::Turns;
+use crate::schedule::Schedule;
 
 /// How long a guest computes before others get their turn. Shorter is fairer and costs the guest
 /// more: at 1 ms a neighbour of four spinning guests on two cores waits 21 ms at the median, at
@@ -37,12 +37,12 @@ struct Shared {
 }
 
 impl Ticker {
-    pub(crate) fn start(engine: &wasmtime::Engine, turns: &Arc<Turns>) -> Self {
+    pub(crate) fn start(engine: &wasmtime::Engine, schedule: &Arc<Schedule>) -> Self {
         let shared = Arc::new(Shared::default());
         let thread = thread::spawn({
             let shared = shared.clone();
-            let (engine, turns) = (engine.weak(), turns.clone());
-            move || tick(&shared, &engine, &turns)
+            let (engine, schedule) = (engine.weak(), schedule.clone());
+            move || tick(&shared, &engine, &schedule)
         });
         Self { shared, thread: thread.thread().clone() }
     }
@@ -66,7 +66,7 @@ impl Drop for Ticker {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one thread whose work is to wait")]
-fn tick(shared: &Shared, engine: &wasmtime::EngineWeak, turns: &Turns) {
+fn tick(shared: &Shared, engine: &wasmtime::EngineWeak, schedule: &Schedule) {
     let mut started = 0;
     let mut quiet = Duration::ZERO;
     while !shared.stop.load(Ordering::SeqCst) {
@@ -84,7 +84,7 @@ fn tick(shared: &Shared, engine: &wasmtime::EngineWeak, turns: &Turns) {
         thread::sleep(TICK);
         let Some(engine) = engine.upgrade() else { return };
         engine.increment_epoch();
-        turns.tick(Instant::now());
+        schedule.tick(Instant::now());
         let now = shared.started.load(Ordering::Relaxed);
         let is_quiet = now == started && shared.running.load(Ordering::SeqCst) == 0;
         quiet = if is_quiet { quiet + TICK } else { Duration::ZERO };

@@ -3,7 +3,6 @@
 use std::{
     future::poll_fn,
     panic::AssertUnwindSafe,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -18,7 +17,7 @@ use crate::{
     Account, CallError, Code, Engine, InstanceState, LinkError, ResponseBody,
     body::{Body, BodyEnd, Patience, Upload, into_wasi_body},
     instance::{HeadSender, Instance},
-    metered::metered,
+    metered::{Metered, metered},
     reuse::{Reuse, Used, Warm},
     shared::{Place, Shared},
 };
@@ -41,7 +40,34 @@ enum Instances<T: 'static> {
 
 /// What the guest does on behalf of one request. Where the instance is the request's own, dropping
 /// it stops the guest at once and frees the instance.
-pub(crate) type Work = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
+pub(crate) type Work = Box<dyn GuestWork>;
+
+/// See [`Work`].
+pub(crate) trait GuestWork: Future<Output = Result<(), CallError>> + Send + Unpin {
+    /// Whether a step of it is done by another thread. Nothing that it writes is looked at meanwhile, so that
+    /// an instance is free again when its response is there, wherever it was run.
+    fn is_away(&self) -> bool;
+
+    /// The next step is most likely the last, and a brief one.
+    fn finish(&mut self);
+}
+
+impl<F> GuestWork for Metered<F>
+where
+    F: Future<Output = Result<(), CallError>> + Send + 'static,
+{
+    fn is_away(&self) -> bool {
+        self.is_away()
+    }
+
+    fn finish(&mut self) {
+        self.stay();
+    }
+}
+
+pub(crate) fn is_away(work: &Option<Work>) -> bool {
+    work.as_ref().is_some_and(|work| work.is_away())
+}
 
 type Head = futures_channel::oneshot::Receiver<wasmtime::Result<http::Response<WasiBody>>>;
 
@@ -120,39 +146,41 @@ impl<T: InstanceState> HttpEntry<T> {
         let upload = Upload::default();
         let request = request.map(|body| into_wasi_body(body, upload.clone()));
         let end = BodyEnd::default();
-        let (work, place) = match &self.0.instances {
+        let (work, place, guard) = match &self.0.instances {
             Instances::Fresh => {
                 let mut store = open();
                 let account = store.data_mut().budget().account().clone();
                 let work = fresh(self.clone(), store, request, sender, end.clone());
-                (self.own(account, work), None)
+                (self.own(account, work, guard), None, None)
             }
             Instances::Warm(warm) => {
                 let mut source = warm.take().map_or_else(|| Source::New(open()), Source::Used);
                 let account = source.store().data_mut().budget().account().clone();
                 let work = used(self.clone(), warm.clone(), source, request, sender, end.clone());
-                (self.own(account, work), None)
+                (self.own(account, work, guard), None, None)
             }
             Instances::Shared(shared) => {
                 let Entry { engine, pre, .. } = &*self.0;
                 let (work, place) = shared.call(engine, pre, open, request, sender, time);
-                (work, Some(place))
+                (work, Some(place), Some(guard))
             }
         };
         HttpCall { head, work, end, place, guard, patience: Patience::new(time, upload) }
     }
 
-    /// Work on `account` that a panic in a host call ends alone.
-    fn own(
+    /// Work on `account` that a panic in a host call ends alone. `guard` is dropped after it.
+    fn own<G: Send + 'static>(
         &self,
         account: Arc<Account>,
         work: impl Future<Output = Result<(), CallError>> + Send + 'static,
+        guard: G,
     ) -> Work {
         // While it waits for its turn as well: the ticker sees to turns.
         let running = self.0.engine.running();
-        let work = metered(account, AssertUnwindSafe(work).catch_unwind());
-        Box::pin(work.map(move |result| {
-            drop(running);
+        Box::new(metered(account, async move {
+            // What is declared first is dropped last.
+            let _guards = (guard, running);
+            let result = AssertUnwindSafe(work).catch_unwind().await;
             result.unwrap_or(Err(CallError::Panicked))
         }))
     }
@@ -209,7 +237,8 @@ pub struct HttpCall<G> {
     end: BodyEnd,
     /// Where the instance answers others as well.
     place: Option<Place>,
-    guard: G,
+    /// Where the work does not have it.
+    guard: Option<G>,
     patience: Patience,
 }
 
@@ -228,6 +257,9 @@ impl<G: Send + 'static> HttpCall<G> {
         let mut work = Some(work);
         let response = poll_fn(|cx| {
             poll_work(&mut work, cx)?;
+            if is_away(&work) {
+                return patience.poll_end(cx).map(Err);
+            }
             match head.poll_unpin(cx) {
                 Poll::Ready(Ok(response)) => Poll::Ready(response.map_err(CallError::answered)),
                 // A guest that fails drops the sender before its work has ended with the reason.
@@ -256,7 +288,7 @@ impl<G: Send + 'static> HttpCall<G> {
 
 /// Runs the guest for as long as it has something to do now.
 pub(crate) fn poll_work(work: &mut Option<Work>, cx: &mut Context<'_>) -> Result<(), CallError> {
-    if let Some(Poll::Ready(result)) = work.as_mut().map(|work| work.as_mut().poll(cx)) {
+    if let Some(Poll::Ready(result)) = work.as_mut().map(|work| work.poll_unpin(cx)) {
         *work = None;
         return result;
     }
@@ -268,6 +300,6 @@ pub(crate) struct LateWork<G> {
     pub(crate) work: Option<Work>,
     pub(crate) end: BodyEnd,
     pub(crate) place: Option<Place>,
-    pub(crate) guard: G,
+    pub(crate) guard: Option<G>,
     pub(crate) on_failure: Box<dyn FnOnce(CallError) + Send>,
 }

@@ -22,6 +22,7 @@ mod metered;
 mod modules;
 mod pool;
 mod reuse;
+mod schedule;
 mod shared;
 mod turns;
 
@@ -39,7 +40,7 @@ use wasmtime_wasi::WasiView;
 use wasmtime_wasi_http::WasiHttpView;
 
 use functions::Functions;
-use turns::Turns;
+use schedule::Schedule;
 
 pub use account::{Account, AccountLimits, CpuShare};
 pub use body::{Body, BodyError, ResponseBody};
@@ -68,7 +69,7 @@ pub struct Engine {
     wasmtime: wasmtime::Engine,
     cache: Option<cache::CodeCache>,
     ticker: epoch::Ticker,
-    turns: Arc<Turns>,
+    schedule: Arc<Schedule>,
     idle: reuse::IdleInstances,
     places: usize,
     functions: Functions,
@@ -136,13 +137,13 @@ impl Engine {
                 .ok()
         });
         // As many as a runtime has threads, unless it is told otherwise.
-        let turns = Turns::new(thread::available_parallelism().map_or(1, NonZeroUsize::get));
-        let ticker = epoch::Ticker::start(&wasmtime, &turns);
+        let schedule = Schedule::new(thread::available_parallelism().map_or(1, NonZeroUsize::get));
+        let ticker = epoch::Ticker::start(&wasmtime, &schedule);
         Ok(Self {
             wasmtime,
             cache,
             ticker,
-            turns,
+            schedule,
             idle: reuse::IdleInstances::default(),
             places,
             functions,
@@ -158,7 +159,7 @@ impl Engine {
     /// An account for instances of this engine. Guests of one that uses much of the CPU take turns with
     /// those of the others.
     pub fn account(&self, limits: AccountLimits) -> Arc<Account> {
-        Account::among(&self.turns, limits)
+        Account::among(&self.schedule, limits)
     }
 
     /// A linker for this engine's components.

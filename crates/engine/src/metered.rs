@@ -1,61 +1,250 @@
 //! Running guests on account.
 
 use std::{
+    mem,
+    panic::resume_unwind,
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Instant,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Wake, ready},
+    time::{Duration, Instant},
 };
 
-use crate::{Account, turns::Ticket};
+use futures_channel::oneshot;
+use futures_util::{FutureExt as _, task::AtomicWaker};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::{
+    Account,
+    account::LONG_STEP,
+    schedule::{Pace, Schedule},
+    turns::{Ticket, Turn},
+};
 
 /// Does `work` as a guest of `account`: what it takes is charged, and before each step it waits
-/// for its turn where the account needs turns.
+/// for its turn where the account needs turns. Where its steps are long, they are not done by the thread that
+/// polls it.
 ///
 /// `work` is moved once, into a box: that of a request has some kilobytes, and each move of it costs as much
-/// as all that is metered here.
-pub(crate) fn metered<F: Future>(account: Arc<Account>, work: F) -> Metered<Pin<Box<F>>> {
-    Metered { account, work: Box::pin(work), ticket: None }
+/// as all that is metered here. When the result is dropped before its end, `work` may be dropped somewhat
+/// later.
+pub(crate) fn metered<F>(account: Arc<Account>, work: F) -> Metered<F>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let work = Work::Here(Box::pin(work));
+    Metered { account, work, long_steps: 0, stays: false, waits: None, alarm: None }
 }
 
 /// See [`metered`].
-pub(crate) struct Metered<F> {
+pub(crate) struct Metered<F>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
     account: Arc<Account>,
-    work: F,
+    work: Work<F>,
+    /// How many of its steps were long, of those that were done here.
+    long_steps: u8,
+    /// The next step is done here.
+    stays: bool,
     /// Where it waits for its turn.
-    ticket: Option<Ticket>,
+    waits: Option<(Pace, Ticket)>,
+    /// Once a step was done elsewhere.
+    alarm: Option<Arc<Alarm>>,
 }
 
-impl<F: Future + Unpin> Future for Metered<F> {
+enum Work<F: Future> {
+    Here(Pin<Box<F>>),
+    /// A step of it is done by another thread.
+    Away(oneshot::Receiver<Step<F>>),
+    Done,
+}
+
+/// What a step has come to.
+enum Step<F: Future> {
+    Done(F::Output),
+    NotYet(Pin<Box<F>>),
+}
+
+/// One long step may be a thread that the system has interrupted.
+const LONG_STEPS: u8 = 2;
+
+/// What wakes whoever waits for work of which a step was done elsewhere: who that is may change while the step is
+/// done, and a call meanwhile means that the work has to be polled again.
+#[derive(Default)]
+struct Alarm {
+    rang: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.rang.store(true, SeqCst);
+        self.task.wake();
+    }
+}
+
+impl<F> Future for Metered<F>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let Self { account, work, ticket } = &mut *self;
-        let start = Instant::now();
-        // Who waits keeps waiting, although its account may not need turns any more: it is
-        // its turn soon, and only under the lock is it known whether it is now.
-        let line = if ticket.is_some() { account.line() } else { account.needs_turn(start) };
-        let turn = match line.map(|line| line.take(ticket, cx.waker(), start)) {
-            None => None,
-            Some(Some(turn)) => Some(turn),
-            Some(None) => return Poll::Pending,
+        let this = &mut *self;
+        if let Some(alarm) = &this.alarm {
+            alarm.task.register(cx.waker());
+        }
+        loop {
+            match &mut this.work {
+                Work::Here(_) => {
+                    let (pace, turn) = ready!(this.poll_turn(cx));
+                    match this.account.schedule() {
+                        Some(schedule) if pace == Pace::Long => {
+                            let schedule = schedule.clone();
+                            this.hand_over(&schedule, turn, cx);
+                        }
+                        _ => return this.step(turn, cx),
+                    }
+                }
+                Work::Away(step) => match ready!(step.poll_unpin(cx)) {
+                    Ok(Step::Done(output)) => {
+                        this.work = Work::Done;
+                        return Poll::Ready(output);
+                    }
+                    Ok(Step::NotYet(work)) => {
+                        this.work = Work::Here(work);
+                        if !this.alarm.as_ref().is_some_and(|alarm| alarm.rang.load(SeqCst)) {
+                            return Poll::Pending;
+                        }
+                    }
+                    // As it would have here.
+                    Err(oneshot::Canceled) => resume_unwind(Box::new("a guest's step panicked")),
+                },
+                Work::Done => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl<F> Metered<F>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    /// Whether a step is done by another thread.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(self.work, Work::Away(_))
+    }
+
+    /// Has the next step done here, whatever the pace.
+    pub(crate) fn stay(&mut self) {
+        self.stays = true;
+    }
+
+    /// Ready when the next step may be done, with the turn for it where one is needed.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<(Pace, Option<Turn>)> {
+        let now = Instant::now();
+        let (pace, mut ticket) = match self.waits.take() {
+            // Who waits keeps waiting, although its account may not need turns any more: it is
+            // its turn soon, and only under the lock is it known whether it is now.
+            Some((pace, ticket)) => (pace, Some(ticket)),
+            None if mem::take(&mut self.stays) => (Pace::Brief, None),
+            None if self.is_long() => (Pace::Long, None),
+            None => (self.account.pace(), None),
         };
-        let result = Pin::new(work).poll(cx);
+        let line = match &ticket {
+            Some(_) => self.account.line(pace),
+            None => self.account.needs_turn(pace, now),
+        };
+        let Some(line) = line else { return Poll::Ready((pace, None)) };
+        let turn = line.take(&mut ticket, cx.waker(), now);
+        self.waits = ticket.map(|ticket| (pace, ticket));
+        match turn {
+            Some(turn) => Poll::Ready((pace, Some(turn))),
+            None => Poll::Pending,
+        }
+    }
+
+    fn is_long(&self) -> bool {
+        self.long_steps >= LONG_STEPS
+    }
+
+    /// Does a step here.
+    fn step(&mut self, turn: Option<Turn>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let Work::Here(work) = &mut self.work else { return Poll::Pending };
+        let start = Instant::now();
+        let result = work.as_mut().poll(cx);
         let end = Instant::now();
         let time = end.saturating_duration_since(start);
-        account.charge(time, end);
+        self.account.charge(time, end);
+        if time >= LONG_STEP {
+            self.long_steps = self.long_steps.saturating_add(1);
+        }
         // Only now, when it is known what the account has used. Where the work panics it is dropped.
         if let Some(turn) = turn {
             turn.end(time);
         }
         result
     }
+
+    /// Has a step done by a thread for long ones.
+    fn hand_over(&mut self, schedule: &Schedule, turn: Option<Turn>, cx: &mut Context<'_>) {
+        let Work::Here(mut work) = mem::replace(&mut self.work, Work::Done) else { return };
+        let alarm = self.alarm.get_or_insert_default();
+        alarm.task.register(cx.waker());
+        alarm.rang.store(false, SeqCst);
+        let (account, waker) = (self.account.clone(), alarm.clone().into());
+        let (sender, receiver) = oneshot::channel();
+        self.work = Work::Away(receiver);
+        schedule.run_long(move || {
+            let start = thread_time();
+            let step = match work.as_mut().poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(output) => {
+                    drop(work);
+                    Step::Done(output)
+                }
+                Poll::Pending => Step::NotYet(work),
+            };
+            // Of this thread's own: it may have been interrupted for long.
+            let time = thread_time().saturating_sub(start);
+            account.charge(time, Instant::now());
+            if let Some(turn) = turn {
+                turn.end(time);
+            }
+            // Who is gone wants nothing any more, and the work is dropped.
+            drop(sender.send(step));
+        });
+    }
 }
 
-impl<F> Drop for Metered<F> {
+/// For how long the calling thread has run.
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+impl<F> Drop for Metered<F>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
     fn drop(&mut self) {
-        if let (Some(ticket), Some(line)) = (self.ticket.take(), self.account.line()) {
+        if let Some((pace, ticket)) = self.waits.take()
+            && let Some(line) = self.account.line(pace)
+        {
             line.leave(ticket);
+        }
+        // What has computed for long may hold much memory, which takes long to give back.
+        if let Work::Here(work) = mem::replace(&mut self.work, Work::Done)
+            && (self.is_long() || self.alarm.is_some())
+            && let Some(schedule) = self.account.schedule()
+        {
+            schedule.run_long(move || drop(work));
         }
     }
 }
@@ -65,15 +254,14 @@ mod tests {
     use std::{
         future::poll_fn,
         pin::pin,
-        sync::atomic::{AtomicUsize, Ordering::SeqCst},
-        thread,
-        time::Duration,
+        sync::atomic::AtomicUsize,
+        thread::{self, ThreadId},
     };
 
-    use futures_util::{FutureExt as _, future::join_all};
+    use futures_util::future::join_all;
 
     use super::*;
-    use crate::{AccountLimits, turns::Turns};
+    use crate::AccountLimits;
 
     /// What computes for about so long.
     fn spin(time: Duration) {
@@ -98,11 +286,15 @@ mod tests {
         .await;
     }
 
+    fn block_on<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
     #[test]
     fn what_a_guest_takes_is_charged_to_its_account() {
         let step = Duration::from_micros(100);
         let (one, other) = (Account::alone(), Account::alone());
-        let mut work = pin!(metered(one.clone(), guest(3, || spin(step))));
+        let mut work = pin!(metered(one.clone(), guest(3, move || spin(step))));
         let mut cx = Context::from_waker(std::task::Waker::noop());
         for polls in 1..=3 {
             assert_eq!(work.as_mut().poll(&mut cx).is_ready(), polls == 3);
@@ -113,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_panic_gives_the_turn_back() {
-        let account = Account::heavy(&Turns::new(1));
+        let account = Account::heavy(&Schedule::new(1));
         let work = metered(account.clone(), async { panic!("a host call") });
         assert!(std::panic::AssertUnwindSafe(work).catch_unwind().now_or_never().unwrap().is_err());
         assert_eq!(metered(account, async { 7 }).now_or_never(), Some(7));
@@ -121,9 +313,8 @@ mod tests {
 
     #[test]
     fn one_that_waits_and_goes_away_is_no_hindrance() {
-        let turns = Turns::new(1);
-        let account = Account::heavy(&turns);
-        let line = account.line().unwrap();
+        let account = Account::heavy(&Schedule::new(1));
+        let line = account.line(Pace::Brief).unwrap();
         let turn = line.take(&mut None, std::task::Waker::noop(), Instant::now()).unwrap();
         assert_eq!(metered(account.clone(), async { 7 }).now_or_never(), None);
         // It was dropped, as one that waits.
@@ -131,28 +322,108 @@ mod tests {
         assert_eq!(metered(account.clone(), async { 7 }).now_or_never(), Some(7));
     }
 
+    /// The threads that do the steps of a guest of `account`, each of which takes so long.
+    fn threads(account: &Arc<Account>, steps: usize, step: Duration) -> Vec<ThreadId> {
+        let (sender, threads) = std::sync::mpsc::sync_channel(100);
+        let step = move || {
+            sender.send(thread::current().id()).unwrap();
+            spin(step);
+        };
+        block_on(metered(account.clone(), guest(steps, step)));
+        threads.into_iter().collect()
+    }
+
+    #[test]
+    fn long_steps_are_done_by_other_threads() {
+        let here = thread::current().id();
+        for account in
+            [Account::heavy, |schedule: &_| Account::among(schedule, AccountLimits::NONE)]
+        {
+            let account = account(&Schedule::new(1));
+            // Long enough to be long where the thread has to share its core.
+            let threads = threads(&account, 30, 10 * LONG_STEP);
+            assert_eq!(threads.len(), 30);
+            let (first, others) = threads.split_at(usize::from(LONG_STEPS));
+            assert!(first.iter().all(|thread| *thread == here), "nothing was known of it yet");
+            assert!(others.iter().all(|thread| *thread != here));
+            // Now its first steps are known to be long.
+            let next = self::threads(&account, 1, Duration::ZERO);
+            assert!(!next.contains(&here));
+            // As the thread itself counts it, which has others beside it.
+            assert!(account.cpu_time() > 5 * LONG_STEP, "those elsewhere as well");
+            // And brief again.
+            let next = self::threads(&account, 100, Duration::ZERO);
+            assert_eq!(next.last(), Some(&here));
+        }
+        let alone = threads(&Account::alone(), 10, 2 * LONG_STEP);
+        assert!(alone.iter().all(|thread| *thread == here));
+    }
+
+    #[test]
+    fn a_panic_elsewhere_is_one_here() {
+        let account = Account::among(&Schedule::new(1), AccountLimits::NONE);
+        let mut left = 5;
+        let step = move || {
+            left -= 1;
+            assert!(left > 0, "a host call");
+            spin(2 * LONG_STEP);
+        };
+        let work = metered(account.clone(), guest(10, step));
+        assert!(block_on(std::panic::AssertUnwindSafe(work).catch_unwind()).is_err());
+        assert_eq!(block_on(metered(account, async { 7 })), 7);
+    }
+
+    #[test]
+    fn what_has_computed_for_long_is_dropped_elsewhere() {
+        struct Dropped(std::sync::mpsc::SyncSender<ThreadId>);
+        impl Drop for Dropped {
+            fn drop(&mut self) {
+                let _ = self.0.send(thread::current().id());
+            }
+        }
+        let (sender, dropped) = std::sync::mpsc::sync_channel(100);
+        let account = Account::among(&Schedule::new(1), AccountLimits::NONE);
+        let guard = Dropped(sender);
+        let mut work = Box::pin(metered(account, async move {
+            let _guard = guard;
+            guest(usize::MAX, || spin(2 * LONG_STEP)).await;
+        }));
+        // Whatever it is about when it is dropped.
+        let wait = async { tokio::time::timeout(Duration::from_millis(20), &mut work).await };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        assert!(runtime.block_on(wait).is_err());
+        drop(work);
+        assert_ne!(dropped.recv_timeout(Duration::from_secs(10)).unwrap(), thread::current().id());
+    }
+
     /// Tasks on several threads, more at a time than there are turns: all come to their end, which
     /// they would not if a turn or a wake-up were lost.
     #[test]
     fn all_come_to_their_end_on_many_threads() {
-        let turns = Turns::new(2);
-        let running = AtomicUsize::new(0);
+        let schedule = Schedule::new(2);
+        let running = Arc::new(AtomicUsize::new(0));
         thread::scope(|scope| {
             for _ in 0..4 {
-                let (turns, running) = (&turns, &running);
+                let (schedule, running) = (&schedule, &running);
                 scope.spawn(move || {
-                    let heavy = Account::heavy(turns);
-                    let usual = Account::among(turns, AccountLimits::NONE);
+                    let heavy = Account::heavy(schedule);
+                    let usual = Account::among(schedule, AccountLimits::NONE);
+                    let long = Account::heavy(schedule);
                     let step = || {
-                        assert!(running.fetch_add(1, SeqCst) < 2);
-                        std::hint::spin_loop();
-                        running.fetch_sub(1, SeqCst);
+                        let running = running.clone();
+                        move || {
+                            assert!(running.fetch_add(1, SeqCst) < 2);
+                            std::hint::spin_loop();
+                            running.fetch_sub(1, SeqCst);
+                        }
                     };
-                    let heavies = (0..20).map(|_| metered(heavy.clone(), guest(200, step)));
+                    let heavies = (0..20).map(|_| metered(heavy.clone(), guest(200, step())));
                     let usuals = (0..20).map(|_| metered(usual.clone(), guest(200, || ())));
-                    let all = async { tokio::join!(join_all(heavies), join_all(usuals)) };
-                    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-                    runtime.block_on(all);
+                    let longs =
+                        (0..10).map(|_| metered(long.clone(), guest(20, || spin(2 * LONG_STEP))));
+                    block_on(async {
+                        tokio::join!(join_all(heavies), join_all(usuals), join_all(longs))
+                    });
                 });
             }
         });

@@ -34,6 +34,11 @@ const KEPT_RESIDENT: usize = 1 << 20;
 /// functions that are called by index.
 const TABLE_ELEMENTS: usize = 100_000;
 
+/// Each memory reserves 4 GiB of addresses and a guard, so that no access needs a check, and all of a pool
+/// stand in one row. Linux on x86-64 gives a process 128 TiB, and puts the program itself 85 TiB
+/// from the beginning: that is room for 21,000.
+pub(crate) const MAX_MEMORIES: u32 = 20_000;
+
 /// What wasmtime keeps for an instance besides its memories and tables.
 const INSTANCE_BYTES: usize = 4 << 20;
 
@@ -85,7 +90,7 @@ pub(crate) fn strategy(instances: u32, parts: u32) -> InstanceAllocationStrategy
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(room(CORE_INSTANCES_FOR_EACH))
-        .total_memories(room(MEMORIES_FOR_EACH))
+        .total_memories(room(MEMORIES_FOR_EACH).min(MAX_MEMORIES))
         .total_tables(room(TABLES_FOR_EACH))
         .total_stacks(instances)
         .max_component_instance_size(INSTANCE_BYTES)

@@ -7,8 +7,9 @@
 use std::{
     future::{self, poll_fn},
     panic::AssertUnwindSafe,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -25,7 +26,7 @@ use wasmtime_wasi_http::{
 
 use crate::{
     CallError, Engine, InstanceState,
-    http::Work,
+    http::{GuestWork, Work},
     instance::{HeadSender, Instance},
     metered::metered,
     reuse::Reuse,
@@ -57,6 +58,25 @@ struct State {
 struct Call {
     request: http::Request<WasiBody>,
     head: HeadSender,
+}
+
+/// What becomes of an instance that a task of its own drives.
+struct Driven(Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>);
+
+impl Future for Driven {
+    type Output = Result<(), CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl GuestWork for Driven {
+    fn is_away(&self) -> bool {
+        false
+    }
+
+    fn finish(&mut self) {}
 }
 
 /// A request's place in an instance, for as long as its response is on its way.
@@ -102,7 +122,7 @@ impl Shared {
                 Ok(None) | Err(_) => Ok(()),
             }
         };
-        (Box::pin(work), Place { member, has_head: false })
+        (Box::new(Driven(Box::pin(work))), Place { member, has_head: false })
     }
 
     /// A place in an instance that has one.
@@ -115,7 +135,7 @@ impl Shared {
         self: &Arc<Self>,
         engine: &Arc<Engine>,
         pre: &Arc<ProxyPre<T>>,
-        store: Store<T>,
+        mut store: Store<T>,
         time: Duration,
     ) -> Arc<Member> {
         let (calls, queue) = mpsc::channel(self.reuse.calls.get() as usize);
@@ -127,13 +147,19 @@ impl Shared {
             failure,
         });
         self.members().push(member.clone());
+        let account = store.data_mut().budget().account().clone();
+        let running = engine.running();
         let task = {
             let (shared, engine, pre, member) =
                 (self.clone(), engine.clone(), pre.clone(), member.clone());
             async move {
-                let drive = shared.drive(&engine, &pre, store, queue, &member, time);
+                let drive = {
+                    let (shared, member) = (shared.clone(), member.clone());
+                    async move { shared.drive(&engine, &pre, store, queue, &member, time).await }
+                };
                 // A panic in a host call is that instance's alone.
-                let result = AssertUnwindSafe(drive).catch_unwind().await;
+                let result = metered(account, AssertUnwindSafe(drive).catch_unwind()).await;
+                drop(running);
                 shared.members().retain(|other| !Arc::ptr_eq(other, &member));
                 if let Err(error) = result.unwrap_or(Err(CallError::Panicked)) {
                     fail.send_replace(Some(Arc::new(error)));
@@ -149,24 +175,21 @@ impl Shared {
         &self,
         engine: &Engine,
         pre: &ProxyPre<T>,
-        mut store: Store<T>,
+        store: Store<T>,
         mut queue: mpsc::Receiver<Call>,
         member: &Member,
         time: Duration,
     ) -> Result<(), CallError> {
-        let _running = engine.running();
-        let account = store.data_mut().budget().account().clone();
-        let mut instance = metered(account.clone(), Instance::make(engine, pre, store)).await?;
+        let mut instance = Instance::make(engine, pre, store).await?;
         let result = tokio::select! {
-            result = metered(account.clone(), instance.answer_all(&mut queue)) => result,
+            result = instance.answer_all(&mut queue) => result,
             // Outside of the guest's future, where its time is kept.
             () = member.ended(self.reuse.idle) => Ok(()),
         };
         member.state().retired = true;
         result?;
         // What the last calls left to be done.
-        let finish = metered(account, instance.finish());
-        timeout(time, finish).await.unwrap_or(Err(CallError::Deadline(time)))
+        timeout(time, instance.finish()).await.unwrap_or(Err(CallError::Deadline(time)))
     }
 
     fn members(&self) -> MutexGuard<'_, Vec<Arc<Member>>> {

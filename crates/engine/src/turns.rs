@@ -57,8 +57,9 @@ pub(crate) struct Ticket(u64);
 
 /// A turn while it is used; dropping it gives it to the next.
 #[derive(Debug)]
-pub(crate) struct Turn<'a> {
-    line: &'a Line,
+pub(crate) struct Turn {
+    turns: Arc<Turns>,
+    owner: Arc<Owner>,
     used: Duration,
     /// It has not lapsed before.
     counts: bool,
@@ -171,13 +172,13 @@ impl Line {
         ticket: &mut Option<Ticket>,
         waker: &Waker,
         now: Instant,
-    ) -> Option<Turn<'_>> {
+    ) -> Option<Turn> {
         let mut state = self.turns.state();
         if let Some(Ticket(id)) = ticket {
             match state.claim(self.id, *id, waker, now) {
                 Claim::Turn { counts } => {
                     *ticket = None;
-                    return Some(Turn { line: self, used: LEAST, counts });
+                    return Some(self.turn(counts));
                 }
                 Claim::Wait(before) => {
                     drop(state);
@@ -191,7 +192,7 @@ impl Line {
         if state.free > 0 && state.order.is_empty() && self.owner.share.debt(now).is_zero() {
             state.free -= 1;
             state.floor = self.owner.used_since(state.floor);
-            return Some(Turn { line: self, used: LEAST, counts: true });
+            return Some(self.turn(true));
         }
         *ticket = Some(state.join(self, waker.clone()));
         let has_free = state.free > 0;
@@ -200,6 +201,10 @@ impl Line {
             self.turns.grant_all(now);
         }
         None
+    }
+
+    fn turn(&self, counts: bool) -> Turn {
+        Turn { turns: self.turns.clone(), owner: self.owner.clone(), used: LEAST, counts }
     }
 
     /// Whoever has the `ticket` does not come any more.
@@ -219,20 +224,19 @@ impl Line {
     }
 }
 
-impl Turn<'_> {
+impl Turn {
     /// Ends a turn that was used for so long.
     pub(crate) fn end(mut self, used: Duration) {
         self.used = used.max(LEAST);
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
-        let Line { turns, owner, .. } = self.line;
-        let state = turns.state();
-        owner.charge(self.used);
+        let state = self.turns.state();
+        self.owner.charge(self.used);
         if self.counts {
-            turns.give_back(state);
+            self.turns.give_back(state);
         }
     }
 }
@@ -384,7 +388,7 @@ mod tests {
             Self { line, ticket: None, woken: Arc::default() }
         }
 
-        fn take(&mut self, now: Instant) -> Option<Turn<'a>> {
+        fn take(&mut self, now: Instant) -> Option<Turn> {
             self.line.take(&mut self.ticket, &self.woken.clone().into(), now)
         }
 
@@ -633,7 +637,7 @@ mod tests {
             let lines: Vec<_> = (0..4).map(|_| turns.line(&unlimited())).collect();
             let new = |random: &mut Random| Guest::of(&lines[random.below(4)]);
             let mut guests: Vec<_> = (0..20).map(|_| new(&mut random)).collect();
-            let mut used: Vec<Turn<'_>> = Vec::new();
+            let mut used: Vec<Turn> = Vec::new();
             let mut now = Instant::now();
             for _ in 0..500 {
                 let index = random.below(guests.len());
