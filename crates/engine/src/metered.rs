@@ -120,9 +120,11 @@ where
                     }
                     Ok(Step::NotYet(work)) => {
                         this.work = Work::Here(work);
-                        if !this.alarm.as_ref().is_some_and(|alarm| alarm.rang.load(SeqCst)) {
-                            return Poll::Pending;
+                        // Whoever polls looks at what the step has done before there is another.
+                        if this.alarm.as_ref().is_some_and(|alarm| alarm.rang.load(SeqCst)) {
+                            cx.waker().wake_by_ref();
                         }
+                        return Poll::Pending;
                     }
                     // As it would have here.
                     Err(oneshot::Canceled) => resume_unwind(Box::new("a guest's step panicked")),
