@@ -40,6 +40,7 @@ fn host(code_cache: Option<&Path>) -> Rig {
         code_cache: code_cache.map(Path::to_owned),
         instances: Instances::Pooled { instances: NonZeroU32::new(4), parts: 1 },
         compiler: None,
+        long_step: Options::LONG_STEP,
     };
     let engine = Engine::new(&options).unwrap();
     let host = Host::new(engine, Settings::default());

@@ -21,6 +21,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         code_cache: folders::code_cache(),
         instances: Instances::OnDemand,
         compiler: compile::compiler(),
+        long_step: Options::LONG_STEP,
     };
     let host = dhow_server::host(&options, HostSettings::default())
         .map_err(|error| CliError::failure(error.to_string()))?;

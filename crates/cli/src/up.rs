@@ -35,6 +35,7 @@ pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
         code_cache: folders::code_cache(),
         instances: Instances::Pooled { instances: args.instances, parts: most_parts(&local.app) },
         compiler: compile::compiler(),
+        long_step: Options::LONG_STEP,
     };
     let settings = HostSettings { code_budget: args.max_code.bytes(), ..HostSettings::default() };
     let host = dhow_server::host(&options, settings)

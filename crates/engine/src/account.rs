@@ -70,9 +70,6 @@ const QUICK_DEBT: Duration = Duration::from_millis(40);
 
 /// The part that each step has in the average.
 const STEPS: u64 = 16;
-/// Guests whose steps are longer than this are run by threads of their own. Handing one over costs a
-/// tenth of it, and few requests in Rust or Go take as long.
-pub(crate) const LONG_STEP: Duration = Duration::from_micros(250);
 
 /// What of its share an account can use at once after a quiet time, as a part of a second's.
 const BURST_IN_SECOND: u64 = 10;
@@ -167,8 +164,14 @@ impl Account {
 
     /// How long its guests' steps are, as far as can be said before.
     pub(crate) fn pace(&self) -> Pace {
-        let is_long = self.among.is_some() && self.step.load(Relaxed) >= nanos(LONG_STEP);
-        if is_long { Pace::Long } else { Pace::Brief }
+        match &self.among {
+            Some(among) if among.schedule.is_long(self.step()) => Pace::Long,
+            _ => Pace::Brief,
+        }
+    }
+
+    fn step(&self) -> Duration {
+        Duration::from_nanos(self.step.load(Relaxed))
     }
 
     /// Where its guests have to wait for a turn before they are run; `None` where they need none.
@@ -246,6 +249,7 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::LONG_STEP;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -276,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_guest_is_quick_until_it_computes() {
-        let account = Account::among(&Schedule::new(1), AccountLimits::NONE);
+        let account = Account::among(&Schedule::new(1, LONG_STEP), AccountLimits::NONE);
         let start = Instant::now();
         account.charge(9 * MS, start);
         assert!(account.needs_turn(Pace::Brief, start).is_none());
@@ -289,7 +293,7 @@ mod tests {
 
     #[test]
     fn who_has_computed_for_long_is_quick_again_soon() {
-        let account = Account::among(&Schedule::new(1), AccountLimits::NONE);
+        let account = Account::among(&Schedule::new(1, LONG_STEP), AccountLimits::NONE);
         let start = Instant::now();
         for _ in 0..10_000 {
             account.charge(10 * MS, start);
@@ -301,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_share_is_kept_to_over_time() {
-        let account = Account::among(&Schedule::new(1), share(100));
+        let account = Account::among(&Schedule::new(1, LONG_STEP), share(100));
         let start = Instant::now();
         account.charge(10 * MS, start);
         assert!(account.needs_turn(Pace::Brief, start).is_none(), "a tenth of a second's worth");

@@ -31,7 +31,7 @@ use std::{
     path::PathBuf,
     sync::Arc,
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use thiserror::Error;
@@ -85,6 +85,14 @@ pub struct Options {
     pub instances: Instances,
     /// What compiles components that were not built here; this process does without one.
     pub compiler: Option<Compiler>,
+    /// From how long on what a guest does at a time is done by threads for long work, so that others
+    /// don't wait for it.
+    pub long_step: Duration,
+}
+
+impl Options {
+    /// What is usual for [`Self::long_step`].
+    pub const LONG_STEP: Duration = schedule::LONG_STEP;
 }
 
 /// Where instances come from.
@@ -137,7 +145,8 @@ impl Engine {
                 .ok()
         });
         // As many as a runtime has threads, unless it is told otherwise.
-        let schedule = Schedule::new(thread::available_parallelism().map_or(1, NonZeroUsize::get));
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let schedule = Schedule::new(cores, options.long_step);
         let ticker = epoch::Ticker::start(&wasmtime, &schedule);
         Ok(Self {
             wasmtime,

@@ -18,7 +18,6 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     Account,
-    account::LONG_STEP,
     schedule::{Pace, Schedule},
     turns::{Ticket, Turn},
 };
@@ -185,7 +184,7 @@ where
         let end = Instant::now();
         let time = end.saturating_duration_since(start);
         self.account.charge(time, end);
-        if time >= LONG_STEP {
+        if self.account.schedule().is_some_and(|schedule| schedule.is_long(time)) {
             self.long_steps = self.long_steps.saturating_add(1);
         }
         // Only now, when it is known what the account has used. Where the work panics it is dropped.
@@ -263,7 +262,7 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
-    use crate::AccountLimits;
+    use crate::{AccountLimits, schedule::LONG_STEP};
 
     /// What computes for about so long.
     fn spin(time: Duration) {
@@ -307,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_panic_gives_the_turn_back() {
-        let account = Account::heavy(&Schedule::new(1));
+        let account = Account::heavy(&Schedule::new(1, LONG_STEP));
         let work = metered(account.clone(), async { panic!("a host call") });
         assert!(std::panic::AssertUnwindSafe(work).catch_unwind().now_or_never().unwrap().is_err());
         assert_eq!(metered(account, async { 7 }).now_or_never(), Some(7));
@@ -315,7 +314,7 @@ mod tests {
 
     #[test]
     fn one_that_waits_and_goes_away_is_no_hindrance() {
-        let account = Account::heavy(&Schedule::new(1));
+        let account = Account::heavy(&Schedule::new(1, LONG_STEP));
         let line = account.line(Pace::Brief).unwrap();
         let turn = line.take(&mut None, std::task::Waker::noop(), Instant::now()).unwrap();
         assert_eq!(metered(account.clone(), async { 7 }).now_or_never(), None);
@@ -341,7 +340,7 @@ mod tests {
         for account in
             [Account::heavy, |schedule: &_| Account::among(schedule, AccountLimits::NONE)]
         {
-            let account = account(&Schedule::new(1));
+            let account = account(&Schedule::new(1, LONG_STEP));
             // Long enough to be long where the thread has to share its core.
             let threads = threads(&account, 30, 10 * LONG_STEP);
             assert_eq!(threads.len(), 30);
@@ -363,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_panic_elsewhere_is_one_here() {
-        let account = Account::among(&Schedule::new(1), AccountLimits::NONE);
+        let account = Account::among(&Schedule::new(1, LONG_STEP), AccountLimits::NONE);
         let mut left = 5;
         let step = move || {
             left -= 1;
@@ -384,7 +383,7 @@ mod tests {
             }
         }
         let (sender, dropped) = std::sync::mpsc::sync_channel(100);
-        let account = Account::among(&Schedule::new(1), AccountLimits::NONE);
+        let account = Account::among(&Schedule::new(1, LONG_STEP), AccountLimits::NONE);
         let guard = Dropped(sender);
         let mut work = Box::pin(metered(account, async move {
             let _guard = guard;
@@ -402,7 +401,7 @@ mod tests {
     /// they would not if a turn or a wake-up were lost.
     #[test]
     fn all_come_to_their_end_on_many_threads() {
-        let schedule = Schedule::new(2);
+        let schedule = Schedule::new(2, LONG_STEP);
         let running = Arc::new(AtomicUsize::new(0));
         thread::scope(|scope| {
             for _ in 0..4 {

@@ -10,7 +10,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, OnceLock},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -36,18 +36,23 @@ pub(crate) struct Schedule {
     long: Arc<Turns>,
     threads: OnceLock<Option<ThreadPool>>,
     cores: usize,
+    /// From how long on a step is a long one.
+    long_step: Duration,
 }
+
+/// Handing a step over costs a tenth of this, and few requests in Rust or Go take as long.
+pub(crate) const LONG_STEP: Duration = Duration::from_micros(250);
 
 /// How much less of a core the system gives to threads for long steps than to others, where it has not enough
 /// for all: a tenth (sched(7)).
 const NICE: i32 = 10;
 
 impl Schedule {
-    /// For so many cores.
-    pub(crate) fn new(cores: usize) -> Arc<Self> {
+    /// For so many cores. Steps that take `long_step` are long ones.
+    pub(crate) fn new(cores: usize, long_step: Duration) -> Arc<Self> {
         let cores = cores.max(1);
         let (brief, long) = (Turns::new(cores), Turns::new(cores));
-        Arc::new(Self { brief, long, threads: OnceLock::new(), cores })
+        Arc::new(Self { brief, long, threads: OnceLock::new(), cores, long_step })
     }
 
     pub(crate) fn turns(&self, pace: Pace) -> &Arc<Turns> {
@@ -55,6 +60,10 @@ impl Schedule {
             Pace::Brief => &self.brief,
             Pace::Long => &self.long,
         }
+    }
+
+    pub(crate) fn is_long(&self, step: Duration) -> bool {
+        step >= self.long_step
     }
 
     /// See [`Turns::tick`].

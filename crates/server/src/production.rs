@@ -193,7 +193,8 @@ fn host(
     instances: Instances,
     compiler: Option<Compiler>,
 ) -> Result<Arc<Host>, StartError> {
-    let options = Options { code_cache: Some(data.code()), instances, compiler };
+    let (code_cache, long_step) = (Some(data.code()), Options::LONG_STEP);
+    let options = Options { code_cache, instances, compiler, long_step };
     // What anybody uploads is nobody's own work.
     let settings = Settings { trusts_builds: false, ..Settings::default() };
     Ok(crate::host(&options, settings)?)
