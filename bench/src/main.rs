@@ -20,7 +20,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const USAGE: &str = "\
 usage: bench timed
        bench counted CASE COUNT
-       bench capabilities RESULTS UPSTREAM
+       bench capabilities RESULTS UPSTREAM [WORD]...
        bench recompile RESULTS APP COMPONENT=FILE
        bench capacity RESULTS NAME=COMPONENT...
        bench serve RESULTS DHOW [swaps|kills|hostile|apps|instances]...";
@@ -31,7 +31,9 @@ fn main() -> Result<()> {
     match words.as_slice() {
         ["timed"] => timed::run(),
         ["counted", case, count] => counted::run_case(case, count)?,
-        ["capabilities", results, upstream] => capabilities::run(results, upstream)?,
+        ["capabilities", results, upstream, only @ ..] => {
+            capabilities::run(results, upstream, only)?
+        }
         ["recompile", results, app, changed] => recompile::run(results, app, changed)?,
         ["capacity", "--one", what, component] => capacity::one(what, Path::new(component))?,
         ["capacity", results, components @ ..] => capacity::run(results, components)?,

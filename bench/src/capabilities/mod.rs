@@ -49,10 +49,11 @@ struct Measured {
     ratio: f64,
 }
 
-/// Measures everything that there is a server for; `upstream` is a program that answers HTTP.
-pub fn run(results: &str, upstream: &str) -> Result<()> {
+/// Measures everything, or cases whose names contain one of `only`; `upstream` is a program that answers
+/// HTTP.
+pub fn run(results: &str, upstream: &str, only: &[&str]) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let measured = runtime.block_on(measure(upstream))?;
+    let measured = runtime.block_on(measure(upstream, only))?;
     let mut text = String::from(
         "| 32 callers | by a guest of Dhow | natively | part |\n|---|---:|---:|---:|\n",
     );
@@ -65,13 +66,13 @@ pub fn run(results: &str, upstream: &str) -> Result<()> {
     Ok(())
 }
 
-async fn measure(upstream: &str) -> Result<Vec<Measured>> {
+async fn measure(upstream: &str, only: &[&str]) -> Result<Vec<Measured>> {
     let folder = tempfile::tempdir()?;
-    let (redis, postgres) =
+    let (redis, server) =
         (Redis::start().context("redis-server")?, Postgres::start().context("postgres")?);
     let upstream = Upstream::start(upstream)?;
     let redis_url = format!("redis://:{PASSWORD}@{}", redis.address);
-    let postgres_url = format!("postgres://postgres:{PASSWORD}@{}/postgres", postgres.address);
+    let postgres_url = format!("postgres://postgres:{PASSWORD}@{}/postgres", server.address);
     let embedded = live(&folder, "embedded", "", &upstream)?;
     let networked =
         format!("[backend.default]\nkeyvalue = \"{redis_url}\"\nsql = \"{postgres_url}\"");
@@ -88,25 +89,24 @@ async fn measure(upstream: &str) -> Result<Vec<Measured>> {
     };
     let none = String::new;
     let [redb_get, redb_set] = native::redb(&folder.path().join("native.redb"))?;
+    let sqlite = native::sqlite(&sqlite)?;
+    let postgres = native::postgres(&postgres_url).await?;
     let [redis_get, redis_set] = native::redis(&redis_url).await?;
     let cases = [
         case("key-value get, redb", "kv-get", 2000, &embedded, redb_get, none()),
         case("key-value set, redb", "kv-set", 20, &embedded, redb_set, none()),
         case("key-value get, Redis", "kv-get", 300, &networked, redis_get, none()),
         case("key-value set, Redis", "kv-set", 300, &networked, redis_set, none()),
-        case("query, SQLite", "sql", 300, &embedded, native::sqlite(&sqlite)?, none()),
-        case(
-            "query, Postgres",
-            "sql",
-            100,
-            &networked,
-            native::postgres(&postgres_url).await?,
-            none(),
-        ),
+        case("query, SQLite", "sql", 300, &embedded, sqlite, none()),
+        case("query, Postgres", "sql", 100, &networked, postgres.clone(), none()),
+        case("the same, rows as a stream", "rows", 100, &networked, postgres, none()),
         case("request, HTTP/1.1", "http", 200, &networked, native::http(upstream.address), http()),
     ];
     let mut measured = Vec::new();
     for case in &cases {
+        if !only.is_empty() && !only.iter().any(|word| case.name.contains(word)) {
+            continue;
+        }
         measured.push(case.measure().await?);
     }
     Ok(measured)

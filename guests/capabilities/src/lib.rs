@@ -1,5 +1,5 @@
 //! Does the same thing often, for measurements: `/kv-get/N`, `/kv-set/N`, `/sql/N` (a query by its
-//! key), `/http/N?URL`. Answers with how often.
+//! key), `/rows/N` (the same, its rows as a stream), `/http/N?URL`. Answers with how often.
 
 use wasip3::{
     http::{
@@ -40,6 +40,8 @@ impl wasip3::exports::http::handler::Guest for Capabilities {
     }
 }
 
+const QUERY: &str = "SELECT name FROM points WHERE id = $1";
+
 async fn run(what: &str, count: i64, url: &str) {
     match what {
         "kv-get" => {
@@ -57,7 +59,15 @@ async fn run(what: &str, count: i64, url: &str) {
         "sql" => {
             let connection = Connection::open("db".to_owned()).await.unwrap();
             for number in 0..count {
-                let statement = "SELECT name FROM points WHERE id = $1".to_owned();
+                let parameters = vec![Value::Integer(number % 1000)];
+                let (_, rows) = connection.fetch(QUERY.to_owned(), parameters).await.unwrap();
+                assert_eq!(rows.len(), 1);
+            }
+        }
+        "rows" => {
+            let connection = Connection::open("db".to_owned()).await.unwrap();
+            for number in 0..count {
+                let statement = QUERY.to_owned();
                 let parameters = vec![Value::Integer(number % 1000)];
                 let (_, rows, ended) = connection.query(statement, parameters).await.unwrap();
                 assert_eq!(rows.collect().await.len(), 1);

@@ -81,15 +81,17 @@ impl Store for Redis {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
+        // Of a key that holds something else than a value, GET says an error.
         self.run(Cmd::new().arg("MGET").arg(keys)).await
     }
 
     async fn set(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
-        if entries.is_empty() {
-            return Ok(());
-        }
         let mut command = Cmd::new();
-        command.arg("MSET");
+        match entries.len() {
+            0 => return Ok(()),
+            1 => command.arg("SET"),
+            _ => command.arg("MSET"),
+        };
         for (key, value) in entries {
             command.arg(key).arg(value);
         }

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use dhow_telemetry::span::traced;
 use futures_util::{StreamExt as _, stream};
 use tokio::{
     sync::{Mutex, OwnedMutexGuard},
@@ -44,8 +45,10 @@ impl Connection {
         let mut held = self.session().await?;
         let session = held.as_mut().ok_or(Error::Unreachable)?;
         match control(&statement) {
-            Some(control) => session.control(control).await.map(|()| 0),
-            None => session.execute(statement, parameters).await,
+            Some(control) => {
+                traced("sql", "transaction", session.control(control)).await.map(|()| 0)
+            }
+            None => traced("sql", "execute", session.execute(statement, parameters)).await,
         }
     }
 
@@ -60,10 +63,11 @@ impl Connection {
         let session = held.as_mut().ok_or(Error::Unreachable)?;
         let nothing = || Query { columns: Vec::new(), rows: stream::empty().boxed() };
         if let Some(control) = control(&statement) {
-            session.control(control).await?;
+            traced("sql", "transaction", session.control(control)).await?;
             return Ok(nothing());
         }
-        let Query { columns, mut rows } = session.query(statement, parameters).await?;
+        let queried = session.query(statement, parameters);
+        let Query { columns, mut rows } = traced("sql", "query", queried).await?;
         if columns.is_empty() {
             while rows.next().await.transpose()?.is_some() {}
             return Ok(nothing());

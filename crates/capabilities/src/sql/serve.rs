@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use dhow_telemetry::span::traced;
+use futures_util::StreamExt as _;
 use tokio::sync::Mutex;
 use wasmtime::component::{Accessor, FutureReader, HasData, Resource, ResourceTable, StreamReader};
 
 use super::{
     Granted,
     bindings::dhow::sql::{database as interface, types},
-    database::{Column, Control, Database, Error, Query, Row, Session, Value},
+    database::{Column, Control, Database, Error, Query, Row, Session, Value, size_of},
 };
 use crate::{
     linking::{Linking, add},
@@ -59,6 +61,10 @@ impl interface::HostTransaction for View<'_> {}
 
 type Served<T> = wasmtime::Result<Result<T, Error>>;
 type Rows = (Vec<Column>, StreamReader<Row>, FutureReader<Result<(), Error>>);
+type Table = (Vec<Column>, Vec<Row>);
+
+/// The most bytes of rows that are given at once, as they are counted for batches.
+const MAX_FETCHED: usize = 1 << 20;
 
 impl<T: Send> interface::HostConnectionWithStore<T> for Sql {
     async fn open(accessor: &Accessor<T, Self>, label: String) -> Served<Resource<Connection>> {
@@ -78,7 +84,8 @@ impl<T: Send> interface::HostConnectionWithStore<T> for Sql {
         parameters: Vec<Value>,
     ) -> Served<u64> {
         let database = database(accessor, &connection)?;
-        Ok(async { database.session().await?.execute(statement, parameters).await }.await)
+        let executed = async { database.session().await?.execute(statement, parameters).await };
+        Ok(traced("sql", "execute", executed).await)
     }
 
     async fn query(
@@ -92,7 +99,18 @@ impl<T: Send> interface::HostConnectionWithStore<T> for Sql {
             let session = Arc::new(Mutex::new(database.session().await?));
             query(session, statement, parameters).await
         };
-        stream(accessor, queried.await)
+        stream(accessor, traced("sql", "query", queried).await)
+    }
+
+    async fn fetch(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        statement: String,
+        parameters: Vec<Value>,
+    ) -> Served<Table> {
+        let database = database(accessor, &connection)?;
+        let fetched = async { fetch(&mut *database.session().await?, statement, parameters).await };
+        Ok(traced("sql", "fetch", fetched).await)
     }
 
     async fn begin(
@@ -105,7 +123,7 @@ impl<T: Send> interface::HostConnectionWithStore<T> for Sql {
             session.control(Control::Begin).await?;
             Ok::<_, Error>(session)
         };
-        let session = match begun.await {
+        let session = match traced("sql", "begin", begun).await {
             Ok(session) => Arc::new(Mutex::new(session)),
             Err(error) => return Ok(Err(error)),
         };
@@ -130,7 +148,7 @@ impl<T: Send> interface::HostTransactionWithStore<T> for Sql {
     ) -> Served<u64> {
         let session = session(accessor, &transaction)?;
         let Ok(mut session) = session.try_lock_owned() else { return Ok(Err(unread())) };
-        Ok(session.execute(statement, parameters).await)
+        Ok(traced("sql", "execute", session.execute(statement, parameters)).await)
     }
 
     async fn query(
@@ -140,7 +158,19 @@ impl<T: Send> interface::HostTransactionWithStore<T> for Sql {
         parameters: Vec<Value>,
     ) -> Served<Rows> {
         let session = session(accessor, &transaction)?;
-        stream(accessor, query(session, statement, parameters).await)
+        let queried = query(session, statement, parameters);
+        stream(accessor, traced("sql", "query", queried).await)
+    }
+
+    async fn fetch(
+        accessor: &Accessor<T, Self>,
+        transaction: Resource<Transaction>,
+        statement: String,
+        parameters: Vec<Value>,
+    ) -> Served<Table> {
+        let session = session(accessor, &transaction)?;
+        let Ok(mut session) = session.try_lock_owned() else { return Ok(Err(unread())) };
+        Ok(traced("sql", "fetch", fetch(&mut **session, statement, parameters)).await)
     }
 
     async fn commit(accessor: &Accessor<T, Self>, this: Resource<Transaction>) -> Served<()> {
@@ -182,7 +212,12 @@ async fn end<T>(
     let Transaction { session } =
         accessor.with(|mut store| store.get().table.delete(transaction))?;
     let Ok(mut session) = session.try_lock_owned() else { return Ok(Err(unread())) };
-    Ok(session.control(control).await)
+    let operation = match control {
+        Control::Begin => "begin",
+        Control::Commit => "commit",
+        Control::Rollback => "rollback",
+    };
+    Ok(traced("sql", operation, session.control(control)).await)
 }
 
 /// Of one session, one statement at a time.
@@ -199,6 +234,26 @@ async fn query(
     let Query { columns, rows } = session.query(statement, parameters).await?;
     // It is in use until all rows are read, or nobody wants more.
     Ok(Query { columns, rows: reading::keeping(rows, session) })
+}
+
+/// All rows of a statement, where they are few.
+async fn fetch(
+    session: &mut dyn Session,
+    statement: String,
+    parameters: Vec<Value>,
+) -> Result<Table, Error> {
+    let Query { columns, mut rows } = session.query(statement, parameters).await?;
+    let mut fetched = Vec::new();
+    let mut bytes = 0;
+    while let Some(batch) = rows.next().await {
+        let batch = batch?;
+        bytes += batch.iter().flatten().map(size_of).sum::<usize>();
+        if bytes > MAX_FETCHED {
+            return Err(Error::Other("the rows have more than 1 MiB: query them".to_owned()));
+        }
+        if fetched.is_empty() { fetched = batch } else { fetched.extend(batch) }
+    }
+    Ok((columns, fetched))
 }
 
 /// Gives the guest the rows as a stream, and how it ends as a future.

@@ -423,7 +423,7 @@ fn read(
 
 fn values(row: &rusqlite::Row<'_>, declared: &[Declared]) -> Result<Row, Error> {
     let columns = declared.iter().enumerate();
-    columns.map(|(index, kind)| Ok(from_sql(row.get_ref(index).map_err(error)?, *kind))).collect()
+    columns.map(|(index, kind)| from_sql(row.get_ref(index).map_err(error)?, *kind)).collect()
 }
 
 /// What the guest is told.

@@ -78,8 +78,11 @@ pub(super) fn to_sql(value: &Value) -> Result<ToSqlOutput<'_>, Error> {
 }
 
 /// What a guest gets of what is stored. What does not fit its column's type is given as it is.
-pub(super) fn from_sql(stored: ValueRef<'_>, declared: Declared) -> Value {
-    match (stored, declared) {
+///
+/// # Errors
+/// When a text is none: SQLite keeps whatever bytes somebody says are one.
+pub(super) fn from_sql(stored: ValueRef<'_>, declared: Declared) -> Result<Value, Error> {
+    Ok(match (stored, declared) {
         (ValueRef::Null, _) => Value::Null,
         (ValueRef::Integer(integer @ (0 | 1)), Declared::Boolean) => Value::Boolean(integer == 1),
         (ValueRef::Integer(integer), Declared::Decimal) => Value::Decimal(integer.to_string()),
@@ -90,11 +93,13 @@ pub(super) fn from_sql(stored: ValueRef<'_>, declared: Declared) -> Value {
         (ValueRef::Real(float), _) => Value::Float(float),
         (ValueRef::Blob(bytes), _) => Value::Bytes(bytes.to_vec()),
         (ValueRef::Text(bytes), declared) => {
-            let text = String::from_utf8_lossy(bytes).into_owned();
+            let text = String::from_utf8(bytes.to_vec()).map_err(|_| {
+                Error::ColumnType("a text is not UTF-8: CAST it to BLOB for its bytes".to_owned())
+            })?;
             let found = match declared {
-                Declared::Decimal => return Value::Decimal(text),
-                Declared::Uuid => return Value::Uuid(text),
-                Declared::Json => return Value::Json(text),
+                Declared::Decimal => return Ok(Value::Decimal(text)),
+                Declared::Uuid => return Ok(Value::Uuid(text)),
+                Declared::Json => return Ok(Value::Json(text)),
                 Declared::Date => text::to_date(&text).map(Value::Date),
                 Declared::Time => text::to_time(&text).map(Value::Time),
                 Declared::Timestamp => text::to_timestamp(&text).map(Value::Timestamp),
@@ -103,5 +108,5 @@ pub(super) fn from_sql(stored: ValueRef<'_>, declared: Declared) -> Value {
             };
             found.unwrap_or(Value::Text(text))
         }
-    }
+    })
 }
