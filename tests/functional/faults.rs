@@ -64,6 +64,27 @@ async fn too_much_memory_is_500_and_the_log_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn more_random_bytes_than_there_are_at_once_are_not_made() {
+    const MOST: &str = "1048576";
+    let stores = "grants.keyvalue = { a = \"default\" }\ngrants.sql = { a = \"default\" }";
+    let up = Up::guest("probe", stores);
+    let all = format!("Ok({MOST})");
+    for way in ["random", "random2"] {
+        assert_eq!(get(up.address, &format!("/{way}/{MOST}")).await.text, all, "{way}");
+    }
+    for more in ["1048577", "18446744073709551615"] {
+        // In 0.3 fewer may come than were asked for.
+        assert_eq!(get(up.address, &format!("/random/{more}")).await.text, all, "{more}");
+        // In 0.2 not: whoever asks is ended, and nobody else.
+        let path = format!("/random2/{more}");
+        let (ended, other) = tokio::join!(get(up.address, &path), get(up.address, "/random2/16"));
+        assert_eq!((ended.status.as_u16(), &*other.text), (500, "Ok(16)"), "{more}");
+        up.wait_for_log(&format!("requested len {more} exceeds limit {MOST}"));
+    }
+    assert_eq!(get(up.address, &format!("/random2/{MOST}")).await.text, all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn errors_and_exits_are_500() {
     let up = Up::guest("trap", "");
     assert_eq!(get(up.address, "/error").await.status, 500);

@@ -114,6 +114,32 @@ async fn each_component_has_its_own_grants_and_not_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_secret_is_read_by_whom_it_is_granted_and_not_by_its_neighbour() {
+    const STORES: &str = "grants.keyvalue = { a = \"default\" }\ngrants.sql = { a = \"default\" }";
+    let granted = format!("{STORES}\ngrants.secrets = [\"jwt-key\"]");
+    // What the other calls so is its own.
+    let same_name = format!("{STORES}\ngrants.config = {{ jwt-key = \"no secret\" }}");
+    for (other, expected) in [(STORES, "Ok(None)"), (&same_name[..], "Ok(Some(\"no secret\"))")] {
+        for (auth, cart, may, may_not) in
+            [(&granted[..], other, "", "/next"), (other, &granted[..], "/next", "")]
+        {
+            let up = Up::app_with(&probes(auth, cart), |command| {
+                let folder = command.get_args().last().map(std::path::PathBuf::from).unwrap();
+                let config = folder.join("dhow-server.toml");
+                std::fs::write(&config, "[secrets]\njwt-key = \"x${JWT_KEY}y\"\n").unwrap();
+                command.arg("--config").arg(config).env("JWT_KEY", "open");
+            });
+            let read = get(up.address, &format!("{may}/config/jwt-key")).await.text;
+            assert_eq!(read, "Ok(Some(\"xopeny\"))", "{auth} {cart}");
+            let read = get(up.address, &format!("{may_not}/config/jwt-key")).await.text;
+            assert_eq!(read, expected, "{auth} {cart}");
+            let log = up.log();
+            assert!(!log.contains("xopeny"), "{log}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_log_says_who_wrote_a_line() {
     let grants = "grants.keyvalue = { a = \"default\" }\ngrants.sql = { a = \"default\" }";
     let up = Up::app(&probes(grants, grants));

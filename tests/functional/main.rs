@@ -1,8 +1,10 @@
 //! What a user would notice, feature by feature.
 
+mod backends;
 mod bad_input;
 mod blobstore;
 mod build;
+mod clocks;
 mod code_cache;
 mod denials;
 mod durability;
@@ -22,6 +24,7 @@ mod operator;
 mod outbound;
 mod run;
 mod server_api;
+mod server_app_quotas;
 mod server_bad_input;
 mod server_changes;
 mod server_conflict;
@@ -39,5 +42,6 @@ mod sockets;
 mod spin;
 mod sql;
 mod streaming;
+mod telemetry;
 mod tls;
 mod wiring;

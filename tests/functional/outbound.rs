@@ -3,7 +3,8 @@
 use dhow_tests::{
     Up,
     client::{Connection, answer, full, get},
-    upstream::Upstream,
+    servers::silent,
+    upstream::{Upstream, stalled},
 };
 
 const CLIENTS: [&str; 2] = ["client", "client-p2"];
@@ -109,5 +110,38 @@ async fn failures_have_their_names() {
         assert_eq!(answer.text, "ErrorCode::ConnectionRefused\n", "{client}");
         let answer = get(up.address, &format!("/?{unknown}/")).await;
         assert!(answer.text.starts_with("ErrorCode::DnsError"), "{client}: {}", answer.text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_says_how_long_it_waits_and_for_what() {
+    let silent = silent();
+    let stalled = stalled("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nfirst");
+    let upstream = Upstream::start().await;
+    let origin = format!("http://{}", upstream.address);
+    let settings = format!(
+        "grants.http = [\"https://{silent}\", \"http://{silent}\", \"http://{stalled}\", \
+         \"{origin}\"]"
+    );
+    // In 0.2 what went wrong with a body has no code, and words.
+    for (client, cut_off) in [
+        ("client", "first ErrorCode::ConnectionReadTimeout"),
+        ("client-p2", "first connection read timeout"),
+    ] {
+        let up = Up::guest(client, &settings);
+        for (option, url, expected) in [
+            // There is a connection once there is TLS.
+            ("connect-timeout", format!("https://{silent}/"), "ErrorCode::ConnectionTimeout\n"),
+            ("first-byte-timeout", format!("http://{silent}/"), "ErrorCode::HttpResponseTimeout\n"),
+            ("between-bytes-timeout", format!("http://{stalled}/"), cut_off),
+        ] {
+            let answer = get(up.address, &format!("/{option}/200?{url}")).await.text;
+            assert!(answer.starts_with(expected), "{client} {option}: {answer}");
+        }
+        // Whoever answers in time is heard.
+        for option in ["connect-timeout", "first-byte-timeout", "between-bytes-timeout"] {
+            let answer = get(up.address, &format!("/{option}/20000?{origin}/x")).await.text;
+            assert!(answer.starts_with("GET HTTP/1.1 /x \n"), "{client} {option}: {answer}");
+        }
     }
 }

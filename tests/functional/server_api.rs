@@ -74,7 +74,10 @@ async fn a_changed_configuration_counts_at_once_and_a_bad_one_not_at_all() {
 async fn connections_that_components_open_are_counted_for_the_tenant() {
     let upstream = Upstream::start().await;
     let origin = format!("http://{}", upstream.address);
-    let server = Server::with("[tenant.default.quota]\nconnections = 0\n");
+    let server = Server::with(&format!(
+        "egress.allow = [\"{}\"]\n[tenant.default.quota]\nconnections = 0\n",
+        upstream.address
+    ));
     let settings = format!("grants.http = [\"{origin}\"]");
     assert_eq!(server.try_deploy(&one("shop", "client", &settings), &[]).code, Some(0));
     let answer = server.get("shop.localhost", &format!("/?{origin}/x")).await;

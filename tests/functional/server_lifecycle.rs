@@ -1,6 +1,6 @@
 //! How a server starts and stops, and what it says of itself meanwhile.
 
-use std::thread;
+use std::{net::SocketAddr, thread};
 
 use dhow_tests::{
     Server, TOKEN,
@@ -206,4 +206,48 @@ async fn metrics_and_status_count_requests() {
     assert_eq!((&app["requests"], &app["traffic"]["1"]), (&3.into(), &100.into()), "{status}");
     let (status, text) = server.api(TOKEN, "GET", "/openapi.json", empty()).await;
     assert_eq!((status, &text["info"]["title"]), (200, &"Dhow's admin API".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_components_have_written_is_there_after_a_restart() {
+    let mut server = Server::start();
+    server.deploy_guest("shop", "settings");
+    let logs = |server: &Server| server.dhow(["logs", "shop"]).stdout;
+    let line = async |server: &Server, text: &str| {
+        let answer = server.get("shop.localhost", &format!("/log/warn/{text}")).await;
+        assert_eq!(answer.status, 200);
+    };
+    line(&server, "before").await;
+    assert!(logs(&server).contains("before"));
+    server.terminate();
+    assert_eq!(server.wait(), Some(0));
+    server.start_again();
+    line(&server, "after").await;
+    let logs = logs(&server);
+    let place = |text: &str| logs.find(text).unwrap_or_else(|| panic!("no {text}: {logs}"));
+    assert!(place("before") < place("after"), "{logs}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_has_a_line_that_programs_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut serve = dhow(["serve", "--log", "json", "--listen", "127.0.0.1:0", "--admin"]);
+    serve.0.args(["127.0.0.1:0", "--data"]).arg(&data).env("DHOW_ADMIN_TOKEN", TOKEN);
+    let process = serve.start();
+    let line = process.wait_for_log("Serving on http://");
+    let address: SocketAddr = {
+        let (_, rest) = line.split_once("http://").unwrap();
+        rest.split(',').next().unwrap().parse().unwrap()
+    };
+    let answer = get_at(address, "nobody.localhost", "/a?b").await;
+    assert_eq!(answer.status, 404);
+    let line = process.wait_for_log("dhow_access");
+    let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+    for (key, value) in [("method", "GET"), ("path", "/a"), ("level", "INFO")] {
+        assert_eq!(json[key], value, "{json}");
+    }
+    assert_eq!((&json["status"], &json["complete"]), (&404.into(), &true.into()), "{json}");
+    assert!(json["micros"].is_u64() && json["id"].as_str().unwrap().len() == 16, "{json}");
+    assert!(json["timestamp"].is_string(), "{json}");
 }

@@ -192,3 +192,22 @@ async fn nothing_of_the_servers_environment_is_a_tenants() {
         assert!(finished.stderr.contains("on a server none can be"), "{finished:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_his_own_tenant_gets_no_other_and_who_asks_for_none_all() {
+    let server = Server::start();
+    let token = server.token("acme", "deploy");
+    let finished = server.try_deploy_as(&token, &one("blog", "hello-p2", ""), &[]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    server.deploy_guest("shop", "hello-p2");
+    let apps = |arguments: &[&str]| {
+        let status = server.json(arguments);
+        let apps = status["apps"].as_array().unwrap().iter();
+        let mut names: Vec<_> = apps.map(|app| app["app"].as_str().unwrap().to_owned()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(apps(&["status"]), ["blog", "shop"]);
+    assert_eq!(apps(&["status", "--tenant", "default"]), ["shop"]);
+    assert_eq!(apps(&["status", "--tenant", "acme"]), ["blog"]);
+}

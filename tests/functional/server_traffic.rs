@@ -206,6 +206,26 @@ async fn a_new_revision_that_fails_loses_its_traffic_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_revision_that_is_slow_loses_its_traffic_by_itself() {
+    let server = Server::start();
+    let manifest = "name = \"shop\"\n\
+        rollout = { canary = 50, time = \"1h\", latency = \"20ms\" }\n\
+        [component.slow]\nsource = \"{slow}\"\n";
+    server.deploy(manifest, &[]);
+    let folder = dhow_tests::app_folder(manifest);
+    let deploy = ["deploy", folder.path().to_str().unwrap(), "--wait"];
+    let deploy = server.dhow_as(dhow_tests::TOKEN, deploy);
+    let waiting = tokio::task::spawn_blocking(|| deploy.finish());
+    while !waiting.is_finished() {
+        assert_eq!(server.get(HOST, "/before/30").await.status, 200);
+    }
+    let finished = waiting.await.unwrap();
+    assert_eq!(finished.code, Some(7), "{finished:?}");
+    assert!(finished.stderr.contains("its 99th percentile was "), "{finished:?}");
+    assert_eq!(shares(&server), [(1, 100)].into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_revision_that_does_well_gets_all_the_traffic() {
     let mut server = Server::start();
     server.deploy(&rolled_out("2s", ""), &[]);

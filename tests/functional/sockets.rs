@@ -94,6 +94,17 @@ async fn what_is_not_granted_is_denied_and_the_log_names_the_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn datagrams_are_listened_for_where_it_is_granted() {
+    for name in GUESTS {
+        let up = Up::guest(name, &granted("udp-listen", "127.0.0.1:0"));
+        let answer = get(up.address, "/udp-listen/127.0.0.1:0").await.text;
+        assert!(answer.contains("127") && !answer.starts_with("error"), "{name}: {answer}");
+        let log = up.log();
+        assert!(!log.contains("denied"), "{name}: {log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn names_are_looked_up_where_they_are_granted() {
     for name in GUESTS {
         let up = Up::guest(name, &granted("tcp", "localhost:80"));

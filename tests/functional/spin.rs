@@ -313,6 +313,25 @@ async fn redis_as_spin_has_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_redis_refuses_is_said_and_not_shown() {
+    let Some(server) = Redis::start() else { return };
+    let up = redis(&format!("redis://:bad-word@{}", server.address));
+    for (path, message) in [
+        ("/redis/get?redis://cache", "Redis refuses: "),
+        ("/kv/get?cache", "the key-value store refuses: "),
+    ] {
+        let answer = ask(&up, path, "a").await;
+        assert!(answer.starts_with("Error::Other("), "{path}: {answer}");
+        let line = up.wait_for_log(message);
+        assert!(line.contains("authentication failed"), "{line}");
+        assert!(line.contains("backend=\"cache\""), "{line}");
+        assert!(!answer.contains("bad-word"), "{path}: {answer}");
+    }
+    let log = up.log();
+    assert!(!log.contains("bad-word"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn stores_and_variables_as_spin_has_them() {
     let server = Redis::start();
     let url = server.as_ref().map_or("redis://localhost:1".to_owned(), Redis::url);

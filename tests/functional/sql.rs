@@ -174,6 +174,76 @@ async fn every_type_comes_back_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_statement_has_up_to_64_kib() {
+    const MOST: usize = 64 << 10;
+    let statement = |length: usize| {
+        let width = length - "SELECT1 AS n".len();
+        format!("SELECT{:width$}1 AS n", "")
+    };
+    for Served { name, up, .. } in each() {
+        let one = "n: [[Value::Integer(1)]]";
+        assert_eq!(ask(&up, "/db/query", &statement(MOST)).await, one, "{name}");
+        let expected = match name {
+            // SQLITE_TOOBIG.
+            "SQLite" => "Error::Statement(DatabaseError { code: \"18\"",
+            _ => "Error::Other(\"a statement has at most 65536 bytes\")",
+        };
+        for path in ["/db/query", "/db/execute", "/db/together"] {
+            let answer = ask(&up, path, &statement(MOST + 1)).await;
+            assert!(answer.starts_with(expected), "{name} {path}: {answer}");
+        }
+        assert_eq!(ask(&up, "/db/query", "SELECT 1 AS n").await, one, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_for_an_integer_is_what_the_database_makes_of_it() {
+    for Served { name, up, .. } in each() {
+        texts(name, &up).await;
+    }
+}
+
+async fn texts(name: &str, up: &Up) {
+    const INSERT: &str = "INSERT INTO texts VALUES ($1, $2)";
+    const SUM: &str = "SELECT $1 + 1 AS n";
+    let create = "CREATE TABLE texts (id INTEGER PRIMARY KEY, n INTEGER)";
+    assert_eq!(ask(up, "/db/execute", create).await, "0", "{name}");
+    let own: &[(&str, &str, &str)] = match name {
+        // It keeps whatever it is given, but where a key numbers the rows or the table is strict.
+        "SQLite" => &[
+            ("/db/execute/i2/tone", INSERT, "1"),
+            ("/db/query", "SELECT n FROM texts WHERE id = 2", "n: [[Value::Text(\"one\")]]"),
+            ("/db/query/tone", SUM, "n: [[Value::Integer(1)]]"),
+            ("/db/execute/tone/i1", INSERT, "message: \"datatype mismatch\""),
+            ("/db/execute", "CREATE TABLE strictly (n INTEGER) STRICT", "0"),
+            ("/db/execute/tone", "INSERT INTO strictly VALUES ($1)", "Error::Constraint("),
+        ],
+        // The server reads the text, and says of what it can't read which one it is.
+        "Postgres" => &[
+            ("/db/execute/i2/tone", INSERT, "Error::Statement(DatabaseError { code: \"22P02\""),
+            ("/db/execute/tone/i2", INSERT, "Error::Statement(DatabaseError { code: \"22P02\""),
+            ("/db/query/tone", SUM, "Error::Statement(DatabaseError { code: \"22P02\""),
+        ],
+        // What is kept has to be a number, what is only reckoned with need not.
+        _ => &[
+            ("/db/execute/i2/tone", INSERT, "Incorrect integer value: 'one'"),
+            ("/db/execute/tone/i2", INSERT, "Incorrect integer value: 'one'"),
+            ("/db/query/tone", SUM, "n: [[Value::Float(1.0)]]"),
+        ],
+    };
+    // What looks like an integer is one to all of them.
+    let alike: &[(&str, &str, &str)] = &[
+        ("/db/execute/i1/t2", INSERT, "1"),
+        ("/db/query", "SELECT n FROM texts WHERE id = 1", "n: [[Value::Integer(2)]]"),
+        ("/db/query/t1", "SELECT n FROM texts WHERE id = $1", "n: [[Value::Integer(2)]]"),
+    ];
+    for (path, statement, expected) in own.iter().chain(alike) {
+        let answer = ask(up, path, statement).await;
+        assert!(answer.contains(expected), "{name}: {statement}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sqlites_errors_are_typed_and_nothing_leads_beyond_its_file() {
     let up = sqlite();
     ask(&up, "/db/execute", "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT NOT NULL)").await;
@@ -306,10 +376,15 @@ async fn what_never_ends_is_given_up_with_its_request() {
 /// Waits until the server has nothing of it left to do: soon, and where it was told so before it had
 /// begun, when the time of the statement is over.
 async fn nobody_works_on(up: &Up, running: &str) {
+    as_many_work_on(up, 0, running).await;
+}
+
+async fn as_many_work_on(up: &Up, count: u32, running: &str) {
+    let expected = format!("n: [[Value::Integer({count})]]");
     let mut found = String::new();
     for _ in 0..900 {
         found = ask(up, "/db/query", &format!("SELECT count(*) AS n FROM {running}")).await;
-        if found == "n: [[Value::Integer(0)]]" {
+        if found == expected {
             return;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -376,7 +451,9 @@ async fn what_only_postgres_has_and_how_it_fails() {
         ("/db/query", "SELECT '(1,2)'::point", "Error::ColumnType"),
         ("/db/query", "SELEC 1", "code: \"42601\""),
         ("/db/query/tone", "SELECT $1::int", "22P02"),
-        ("/db/query", "SELECT $1::int", "Error::ParameterCount"),
+        ("/db/query", "SELECT $1::int", "ParameterCount { given: 0, expected: 1 }"),
+        ("/db/query/i1/i2", "SELECT $1::int", "ParameterCount { given: 2, expected: 1 }"),
+        ("/db/execute/i1", "SELECT 1", "ParameterCount { given: 1, expected: 0 }"),
         // However it is written: it is of no consequence for the next request.
         ("/db/execute", ";BEGIN", "0"),
         ("/db/execute", "CREATE TABLE u (id int UNIQUE)", "0"),
@@ -399,6 +476,33 @@ async fn what_only_postgres_has_and_how_it_fails() {
     drop(server);
     let answer = ask(&up, "/db/query", "SELECT 1").await;
     assert_eq!(answer, "Error::Unreachable");
+    let log = up.log();
+    assert!(!log.contains(PASSWORD), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_that_is_gone_is_an_error_and_works_again_when_it_is_back() {
+    let Some(mut server) = Postgres::start() else { return };
+    let up = with(&server.url());
+    for (statement, expected) in
+        [("CREATE TABLE kept (id int)", "0"), ("INSERT INTO kept VALUES (7)", "1")]
+    {
+        assert_eq!(ask(&up, "/db/execute", statement).await, expected, "{statement}");
+    }
+    // What is under way ends with the server, and not when somebody has waited long enough.
+    let stopped = async {
+        let running = "pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'";
+        as_many_work_on(&up, 1, running).await;
+        server.stop();
+    };
+    let (answer, ()) = tokio::join!(ask(&up, "/db/query", "SELECT pg_sleep(60)"), stopped);
+    assert_eq!(answer, "Error::Unreachable");
+    for path in ["/db/query", "/db/execute", "/db/together"] {
+        assert_eq!(ask(&up, path, "SELECT 1").await, "Error::Unreachable", "{path}");
+    }
+    server.start_again();
+    let found = ask(&up, "/db/query", "SELECT id FROM kept").await;
+    assert_eq!(found, "id: [[Value::Integer(7)]]");
     let log = up.log();
     assert!(!log.contains(PASSWORD), "{log}");
 }

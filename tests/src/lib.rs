@@ -2,6 +2,7 @@
 
 pub mod browser;
 pub mod client;
+pub mod collector;
 pub mod dns;
 pub mod guests;
 mod process;

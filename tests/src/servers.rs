@@ -117,17 +117,30 @@ pub fn free_address() -> SocketAddr {
     listener.local_addr().expect("bound")
 }
 
+/// An address of this machine where connections are accepted, and nobody ever says a word.
+pub fn silent() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        // Until the test is over: a connection that is closed is an answer.
+        let _held: Vec<_> = listener.incoming().map_while(Result::ok).collect();
+    });
+    address
+}
+
 /// A Postgres, with a password for its user `postgres`.
 pub struct Postgres {
     process: Child,
     pub address: SocketAddr,
-    _data: TempDir,
+    programs: PathBuf,
+    arguments: Vec<String>,
+    data: TempDir,
 }
 
 impl Postgres {
     /// Starts one; none, and a line that says so, where Postgres is not installed.
     pub fn start() -> Option<Self> {
-        Self::start_with(&[], tempfile::tempdir().expect("a folder"))
+        Self::start_with(Vec::new(), tempfile::tempdir().expect("a folder"))
     }
 
     /// Starts one that speaks TLS too, as `localhost`. The certificate of its authority is written to
@@ -136,10 +149,12 @@ impl Postgres {
         let data = tempfile::tempdir().expect("a folder");
         let [certificate, key] = Certified::for_localhost(authority).write(data.path());
         let files = [format!("ssl_cert_file={certificate}"), format!("ssl_key_file={key}")];
-        Self::start_with(&["-c", "ssl=on", "-c", &files[0], "-c", &files[1]], data)
+        let settings = ["ssl=on".to_owned()].into_iter().chain(files);
+        let arguments = settings.flat_map(|setting| ["-c".to_owned(), setting]);
+        Self::start_with(arguments.collect(), data)
     }
 
-    fn start_with(arguments: &[&str], data: TempDir) -> Option<Self> {
+    fn start_with(arguments: Vec<String>, data: TempDir) -> Option<Self> {
         let Some(programs) = newest("/usr/lib/postgresql", "bin/postgres") else {
             return skipped("postgresql", "apt install postgresql");
         };
@@ -156,17 +171,22 @@ impl Postgres {
             .status();
         assert!(made.expect("initdb is there").success(), "no data folder for Postgres");
         let address = free_address();
-        let mut process = as_user("postgres", &programs.join("postgres"))
-            .args(["-F", "-h", "127.0.0.1", "-p", &address.port().to_string(), "-D"])
-            .arg(&folder)
-            .arg("-k")
-            .arg(data.path())
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("Postgres starts");
-        wait_for(process.stderr.take().expect("piped"), "ready to accept connections");
-        Some(Self { process, address, _data: data })
+        let process = postgres(&programs, &data, address, &arguments);
+        Some(Self { process, address, programs, arguments, data })
+    }
+
+    /// Ends it, at once, and whatever it has started before it: what they share would keep it from
+    /// starting again.
+    pub fn stop(&mut self) {
+        let id = self.process.id().to_string();
+        let status = Command::new("kill").args(["-s", "QUIT", &id]).status();
+        assert!(status.expect("kill is there").success());
+        let _ = self.process.wait();
+    }
+
+    /// Starts it again, after it was stopped, with what it has kept.
+    pub fn start_again(&mut self) {
+        self.process = postgres(&self.programs, &self.data, self.address, &self.arguments);
     }
 
     /// Where it is, with the password in the variable `DB_PASSWORD`.
@@ -180,6 +200,20 @@ impl Drop for Postgres {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+fn postgres(programs: &Path, data: &TempDir, address: SocketAddr, arguments: &[String]) -> Child {
+    let mut process = as_user("postgres", &programs.join("postgres"))
+        .args(["-F", "-h", "127.0.0.1", "-p", &address.port().to_string(), "-D"])
+        .arg(data.path().join("data"))
+        .arg("-k")
+        .arg(data.path())
+        .args(arguments)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("Postgres starts");
+    wait_for(process.stderr.take().expect("piped"), "ready to accept connections");
+    process
 }
 
 /// A MariaDB with the database `shop`, and a password for its user `shop`.

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    io::{BufRead as _, BufReader, Write as _},
     net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
     path::Path,
@@ -9,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    thread,
 };
 
 use bytes::Bytes;
@@ -33,7 +35,8 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// A server without TLS. It answers with the method, the version, the path and the body.
+    /// A server without TLS. It answers with the method, the version, the path and the body; for
+    /// `/traceparent` with that header besides.
     pub async fn start() -> Self {
         Self::serve(None).await
     }
@@ -83,6 +86,23 @@ impl Upstream {
     }
 }
 
+/// Where a request is answered with `text`, and with nothing after it: nor does the answer end.
+pub fn stalled(text: &'static str) -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut held = Vec::new();
+        for stream in listener.incoming().map_while(Result::ok) {
+            // Before it is asked, a client takes an answer for a mistake.
+            let head = BufReader::new(&stream).lines().map_while(Result::ok);
+            head.take_while(|line| !line.is_empty()).for_each(drop);
+            let _ = (&stream).write_all(text.as_bytes());
+            held.push(stream);
+        }
+    });
+    address
+}
+
 /// A certificate of a new authority.
 pub(crate) struct Certified {
     pub(crate) certificate: Certificate,
@@ -124,12 +144,15 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static
 async fn respond(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    let text = format!(
+    let mut text = format!(
         "{} {:?} {} {}\n",
         parts.method,
         parts.version,
         parts.uri.path(),
         String::from_utf8_lossy(&body)
     );
+    if parts.uri.path() == "/traceparent" {
+        text.push_str(&format!("{:?}\n", parts.headers.get("traceparent")));
+    }
     Ok(Response::new(Full::from(text)))
 }

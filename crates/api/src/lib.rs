@@ -174,6 +174,21 @@ pub struct AppStatus {
     pub p99_ms: Option<f64>,
     /// Requests since the server runs.
     pub requests: u64,
+    /// The bytes of memory of its instances.
+    #[serde(default)]
+    pub memory_bytes: u64,
+    /// Its instances.
+    #[serde(default)]
+    pub instances: u64,
+    /// Seconds of processor time that its guests have taken.
+    #[serde(default)]
+    pub cpu_seconds: f64,
+    /// Requests under way.
+    #[serde(default)]
+    pub in_flight: u64,
+    /// Calls of capabilities that were denied.
+    #[serde(default)]
+    pub denied: u64,
 }
 
 /// How a tenant is.

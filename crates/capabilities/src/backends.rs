@@ -55,9 +55,11 @@ impl Backends {
     }
 
     /// Those of a tenant that shares the machine with others: no grant can name a folder, a file or a port
-    /// of the machine. Folders are made where there are none.
+    /// of the machine, nor reach it or its neighbours by their addresses. Folders are made where there are
+    /// none.
     pub fn confined(mut self) -> Self {
         self.is_confined = true;
+        self.egress.confine();
         self.volumes.make_missing();
         self
     }
@@ -297,6 +299,20 @@ pub struct UnboundBackend(
     /// The name.
     pub Name,
 );
+
+/// `text`, which stands in the operator's configuration as the `what` called `name`, with each `${NAME}`
+/// replaced by that variable's value.
+///
+/// # Errors
+/// When a variable is not set, or a reference has no end.
+pub fn expand_in(
+    what: &'static str,
+    name: &str,
+    text: &str,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<String, BackendError> {
+    expand(text, environment).map_err(|fault| BackendError { what, name: name.to_owned(), fault })
+}
 
 /// `text` with each `${NAME}` replaced by that variable's value.
 pub(crate) fn expand(

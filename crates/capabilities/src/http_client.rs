@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use dhow_manifest::{Name, Origin, Scheme};
+use dhow_telemetry::span::{self, Instrument as _};
 use http::{Extensions, Request, Response, Uri};
 use http_body_util::BodyExt as _;
 use hyper::rt::ReadBufCursor;
@@ -24,9 +26,10 @@ use hyper_util::{
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tower_http::timeout::TimeoutBody;
+use tracing::Span;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::{
@@ -37,7 +40,7 @@ use crate::{
 };
 
 /// Where a component may send requests, and the pool by which it does: one for each component, so
-/// that none can stall another on a connection that they share.
+/// that none can stall another on a connection that they share. How many there may be is their app's.
 #[derive(Clone)]
 pub(crate) struct Granted(Arc<Shared>);
 
@@ -82,11 +85,16 @@ type Pool = Client<HttpsConnector<Connector>, WasiBody>;
 
 /// Half a minute is what servers keep an idle connection for at the least.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Connections of one component at a time, to all origins; more wait, as long as connecting may take.
-/// Above what one process does usefully at once, and far below the descriptors that it has.
-const MAX_CONNECTIONS: usize = 256;
+/// Requests of one app that are under way at a time, until their responses are read; more wait for a moment.
+/// Above what one process does usefully at once.
+const MAX_REQUESTS: usize = 512;
+/// Connections of one app, to all origins, those that wait for their next request among them. Far below the
+/// descriptors that there are.
+const MAX_CONNECTIONS: usize = 1_024;
 /// What a burst leaves behind, for each origin.
 const MAX_IDLE_PER_ORIGIN: usize = 32;
+/// How long a request waits where there are as many as there may be.
+const LIMIT_WAIT: Duration = Duration::from_secs(5);
 /// Where the guest does not say: as long as a lost SYN takes to be sent again, thrice.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Where the guest does not say: its own time limit is usually shorter.
@@ -95,6 +103,25 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(600);
 /// What a guest may write to a request or a response before it is sent: two of these are kept for
 /// each body.
 const BODY_CHUNK: usize = 64 << 10;
+
+/// What the components of one app may have at a time, together.
+#[derive(Clone)]
+pub(crate) struct Limits {
+    requests: Arc<Semaphore>,
+    connections: Arc<Semaphore>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        Self { requests: semaphore(MAX_REQUESTS), connections: semaphore(MAX_CONNECTIONS) }
+    }
+}
+
+/// One of those that there may be, or none in time.
+async fn permit(of: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    timeout(LIMIT_WAIT, of.clone().acquire_owned()).await.ok()?.ok()
+}
 
 impl Shared {
     /// Made at the first request: reading the system's roots takes longer than starting a guest.
@@ -106,7 +133,7 @@ impl Shared {
                 .enable_all_versions()
                 .wrap_connector(Connector {
                     egress: self.egress.clone(),
-                    permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+                    permits: self.neighbourhood.limits().connections.clone(),
                 });
             Client::builder(TokioExecutor::new())
                 .pool_idle_timeout(IDLE_TIMEOUT)
@@ -122,6 +149,9 @@ impl Shared {
         mut request: Request<WasiBody>,
         options: RequestOptions,
     ) -> Result<Response<WasiBody>, Error> {
+        let Some(permit) = permit(&self.neighbourhood.limits().requests).await else {
+            return Err(Error::ConnectionLimitReached);
+        };
         let uri = request.uri().clone();
         let mut connection = capture_connection(&mut request);
         let mut response = std::pin::pin!(self.pool().request(request));
@@ -135,14 +165,8 @@ impl Shared {
         };
         let response = match early {
             Some(response) => response,
-            None => {
-                let limit = options.first_byte_timeout.unwrap_or(SILENCE_TIMEOUT);
-                tokio::time::timeout(limit, response)
-                    .await
-                    .map_err(|_| Error::HttpResponseTimeout)?
-            }
+            None => first_byte(response, &options).await?,
         };
-        let limit = options.between_bytes_timeout.unwrap_or(SILENCE_TIMEOUT);
         let response = response.map_err(|error| {
             match egress_error(&error) {
                 Some(EgressError::NotPublic(address)) => self.audit.deny(
@@ -161,20 +185,51 @@ impl Shared {
             }
             error_code(&error)
         })?;
-        Ok(response.map(|body| {
-            TimeoutBody::new(limit, body).map_err(|error| body_error(&*error)).boxed_unsync()
-        }))
+        Ok(between_bytes(response, &options, permit))
     }
 }
+
+/// What comes of `response`, as long as the guest waits for its head.
+async fn first_byte<T>(
+    response: impl Future<Output = T>,
+    options: &RequestOptions,
+) -> Result<T, Error> {
+    let limit = options.first_byte_timeout.unwrap_or(SILENCE_TIMEOUT);
+    timeout(limit, response).await.map_err(|_| Error::HttpResponseTimeout)
+}
+
+/// A response whose body ends where it is silent for longer than the guest waits. `kept` is there until then.
+fn between_bytes<B, K>(
+    response: Response<B>,
+    options: &RequestOptions,
+    kept: K,
+) -> Response<WasiBody>
+where
+    B: http_body::Body<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
+    K: Send + 'static,
+{
+    let limit = options.between_bytes_timeout.unwrap_or(SILENCE_TIMEOUT);
+    response.map(|body| {
+        let body = TimeoutBody::new(limit, body.map_err(Into::into));
+        let body = body.map_err(move |error| {
+            let _kept = &kept;
+            body_error(&*error)
+        });
+        body.boxed_unsync()
+    })
+}
+
+type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Opens connections by the egress door, so many at a time.
 #[derive(Clone)]
 struct Connector {
     egress: Arc<Egress>,
+    /// The app's.
     permits: Arc<Semaphore>,
 }
 
-/// A connection that counts among its component's.
+/// A connection that counts among its app's.
 struct Counted {
     stream: TokioIo<TcpStream>,
     _permit: OwnedSemaphorePermit,
@@ -241,7 +296,7 @@ impl tower_service::Service<Uri> for Connector {
         let Self { egress, permits } = self.clone();
         Box::pin(async move {
             let (_, host, port) = target(&uri).ok_or(EgressError::NotFound)?;
-            let permit = permits.acquire_owned().await.map_err(|_| EgressError::NotFound)?;
+            let permit = permit(&permits).await.ok_or(EgressError::TooMany)?;
             let stream = egress.connect(host, port).await?;
             Ok(Counted { stream: TokioIo::new(stream), _permit: permit })
         })
@@ -327,6 +382,15 @@ impl Hooks {
     }
 }
 
+/// The response of `sending`, for its span as well, and nothing more to wait for.
+async fn sent(
+    sending: impl Future<Output = Result<Response<WasiBody>, Error>>,
+) -> Result<(Response<WasiBody>, Sending<()>), Error> {
+    let response = span::ended(sending.await)?;
+    span::answered(&Span::current(), response.status());
+    Ok((response, Box::new(async { Ok(()) })))
+}
+
 type Sending<T> = Box<dyn Future<Output = Result<T, Error>> + Send>;
 
 impl WasiHttpHooks for Hooks {
@@ -344,26 +408,30 @@ impl WasiHttpHooks for Hooks {
 
     fn send_request(
         &mut self,
-        request: Request<WasiBody>,
+        mut request: Request<WasiBody>,
         options: Option<RequestOptions>,
         _: Sending<()>,
     ) -> Sending<(Response<WasiBody>, Sending<()>)> {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let host = uri.host().unwrap_or_default();
+        let span = span::outbound(&method, host, request.headers_mut());
         if let Some(name) = self.called(request.uri()) {
             let calling = self.call(&name, request);
-            return Box::new(async {
-                let sent: Sending<()> = Box::new(async { Ok(()) });
-                Ok((calling.await?, sent))
-            });
+            let options = options.unwrap_or_default();
+            let sending = async move {
+                let response = first_byte(calling, &options).await??;
+                Ok(between_bytes(response, &options, ()))
+            };
+            return Box::new(sent(sending).instrument(span));
         }
         let checked = self.check(request.uri());
         let Granted(granted) = &self.granted;
         let granted = granted.clone();
-        Box::new(async move {
+        let sending = async move {
             checked?;
-            let response = granted.send(request, options.unwrap_or_default()).await?;
-            let sent: Sending<()> = Box::new(async { Ok(()) });
-            Ok((response, sent))
-        })
+            granted.send(request, options.unwrap_or_default()).await
+        };
+        Box::new(sent(sending).instrument(span))
     }
 }
 

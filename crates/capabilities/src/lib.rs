@@ -10,6 +10,7 @@
 mod audit;
 mod backends;
 mod blobstore;
+mod clocks;
 mod command;
 mod config;
 mod confined;
@@ -50,7 +51,8 @@ use linking::Linking;
 use parts::Part;
 
 pub use audit::{Denials, Denied};
-pub use backends::{BackendError, Backends, UnboundBackend};
+pub use backends::{BackendError, Backends, UnboundBackend, expand_in};
+pub use clocks::VirtualTime;
 pub use command::{CommandGrants, FolderGrant, OpenFolderError};
 pub use config::UnknownSecret;
 pub use confined::Beyond;
@@ -74,6 +76,7 @@ pub struct Capabilities {
     host_environment: Box<HostEnvironment>,
     backends: Backends,
     denials: Arc<Denials>,
+    time: Option<VirtualTime>,
 }
 
 /// Gives the value of a variable of the environment that Dhow itself runs in.
@@ -123,7 +126,20 @@ impl Capabilities {
             host_environment: Box::new(host_environment),
             backends,
             denials: Arc::default(),
+            time: None,
         }
+    }
+
+    /// Those of a tenant among others, who stands in the records of what was denied.
+    pub fn of_tenant(mut self, tenant: &Name) -> Self {
+        self.denials = Arc::new(Denials::new(Some(tenant.clone())));
+        self
+    }
+
+    /// Has all guests see `time` in place of the system's.
+    pub fn at(mut self, time: Option<VirtualTime>) -> Self {
+        self.time = time;
+        self
     }
 
     /// Bounds how many connections all components open for each second, but for those to backends.
@@ -218,7 +234,7 @@ impl Capabilities {
             stdio::open(&granted.author, &self.output, &mut wasi);
             self.part(granted, wasi)
         });
-        state(granted, parts, account)
+        self.state(granted, parts, account)
     }
 
     /// Makes the state of a command, which has the terminal and what is granted on the command
@@ -239,11 +255,12 @@ impl Capabilities {
         let mut wasi = WasiCtxBuilder::new();
         command::open(grants, &mut wasi)?;
         let part = self.part(&granted, wasi);
-        Ok(state(&Parts::one(granted), Parts::one(part), account))
+        Ok(self.state(&Parts::one(granted), Parts::one(part), account))
     }
 
     fn part(&self, granted: &Granted, mut wasi: WasiCtxBuilder) -> Part {
         environment::open(&granted.environment, &mut wasi);
+        clocks::open(self.time.as_ref(), &mut wasi);
         let sockets = sockets::open(&granted.sockets, &mut wasi);
         let mut part = Part {
             wasi: wasi.max_random_size(MAX_RANDOM_BYTES).build(),
@@ -260,22 +277,23 @@ impl Capabilities {
         part.install_folders();
         part
     }
-}
 
-/// What `parts` share: memory, which wasmtime does not count for each, is what all of them may have.
-fn state(granted: &Parts<Granted>, parts: Parts<Part>, account: &Arc<Account>) -> State {
-    let mut table = ResourceTable::new();
-    table.set_max_capacity(MAX_RESOURCES);
-    let mut http = WasiHttpCtx::new();
-    http.set_field_size_limit(MAX_FIELDS);
-    let memory = granted.iter().map(|granted| granted.memory_limit);
-    let trusting = granted.iter().find(|granted| granted.imports_tls);
-    State {
-        table,
-        http,
-        tls: tls::open(&trusting.unwrap_or(granted.first()).tls),
-        budget: Budget::new(memory.fold(0, u64::saturating_add), account.clone()),
-        parts,
+    /// What `parts` share: memory, which wasmtime does not count for each, is what all of them may have.
+    fn state(&self, granted: &Parts<Granted>, parts: Parts<Part>, account: &Arc<Account>) -> State {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_RESOURCES);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(MAX_FIELDS);
+        let memory = granted.iter().map(|granted| granted.memory_limit);
+        let trusting = granted.iter().find(|granted| granted.imports_tls);
+        State {
+            table,
+            http,
+            tls: tls::open(&trusting.unwrap_or(granted.first()).tls),
+            budget: Budget::new(memory.fold(0, u64::saturating_add), account.clone()),
+            time: self.time.clone(),
+            parts,
+        }
     }
 }
 
@@ -338,6 +356,9 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     wasmtime_wasi_http::p3::add_to_linker(linker)?;
     tls::link(linker)?;
+    linker.allow_shadowing(true);
+    clocks::link(linker)?;
+    linker.allow_shadowing(false);
     link_own(&mut Linking::interfaces(linker))
 }
 

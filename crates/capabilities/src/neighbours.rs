@@ -11,6 +11,8 @@ use dhow_manifest::Name;
 use http::{Extensions, Request, Response};
 use wasmtime_wasi_http::{Error, WasiBody};
 
+use crate::http_client::Limits;
+
 /// The components of an app, as others of it call them.
 pub trait Neighbours: Send + Sync + 'static {
     /// Sends `request` to the component `name`, as one that is `depth` calls away from outside.
@@ -20,18 +22,26 @@ pub trait Neighbours: Send + Sync + 'static {
 /// A call by name on its way to a response.
 pub type Calling = Pin<Box<dyn Future<Output = Result<Response<WasiBody>, Error>> + Send>>;
 
-/// Where the components of one app find each other, once they are at work.
+/// Where the components of one app find each other, once they are at work, and what they share.
 #[derive(Clone, Default)]
-pub struct Neighbourhood(Arc<OnceLock<Weak<dyn Neighbours>>>);
+pub struct Neighbourhood {
+    neighbours: Arc<OnceLock<Weak<dyn Neighbours>>>,
+    limits: Limits,
+}
 
 impl Neighbourhood {
     /// From here on they are there; whoever came first stays.
     pub fn settle(&self, neighbours: Weak<dyn Neighbours>) {
-        let _ = self.0.set(neighbours);
+        let _ = self.neighbours.set(neighbours);
+    }
+
+    /// How many requests to others they may have under way.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     pub(crate) fn call(&self, name: &Name, depth: Depth, request: Request<WasiBody>) -> Calling {
-        match self.0.get().and_then(Weak::upgrade) {
+        match self.neighbours.get().and_then(Weak::upgrade) {
             Some(neighbours) => neighbours.call(name, depth, request),
             // The app is gone, and what is left of it comes to its end.
             None => Box::pin(async { Err(Error::DestinationUnavailable) }),

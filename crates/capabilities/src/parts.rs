@@ -7,8 +7,8 @@
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{
-    WasiCtx, WasiCtxView, WasiView, cli::WasiCliCtxView, filesystem::WasiFilesystemCtxView,
-    sockets::WasiSocketsCtxView,
+    WasiCtx, WasiCtxView, WasiView, cli::WasiCliCtxView, clocks::WasiClocksCtxView,
+    filesystem::WasiFilesystemCtxView, sockets::WasiSocketsCtxView,
 };
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -16,7 +16,9 @@ use dhow_engine::{Budget, InstanceState};
 use dhow_manifest::MAX_PARTS;
 use http::Extensions;
 
-use crate::{blobstore, config, files, http_client, keyvalue, logging, redis, sockets, sql, tls};
+use crate::{
+    VirtualTime, blobstore, config, files, http_client, keyvalue, logging, redis, sockets, sql, tls,
+};
 
 /// One thing for each part of an entry. The first is of the part that is called from outside.
 #[derive(Debug, Clone)]
@@ -71,6 +73,8 @@ pub struct State {
     pub(crate) http: WasiHttpCtx,
     pub(crate) tls: tls::Opened,
     pub(crate) budget: Budget,
+    /// Where it is not the system's.
+    pub(crate) time: Option<VirtualTime>,
     pub(crate) parts: Parts<Part>,
 }
 
@@ -105,6 +109,10 @@ impl State {
 impl<'a> Caller<'a> {
     fn into_cli(self) -> WasiCliCtxView<'a> {
         WasiCliCtxView { ctx: self.part.wasi.cli(), table: self.table }
+    }
+
+    pub(crate) fn into_clocks(self) -> WasiClocksCtxView<'a> {
+        WasiClocksCtxView { ctx: self.part.wasi.clocks(), table: self.table }
     }
 
     fn into_filesystem(self) -> WasiFilesystemCtxView<'a> {

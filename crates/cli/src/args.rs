@@ -1,6 +1,11 @@
 //! The arguments. Each flag that holds more than text is parsed into its checked type here.
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::NonZeroU32,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use dhow_capabilities::FolderGrant;
@@ -80,6 +85,11 @@ pub(crate) struct UpArgs {
     /// everything where there is none, is a file in .dhow/ beside the manifest.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Have guests see a time that begins then and moves on only when they wait: hours pass in a moment.
+    /// For trying out what depends on time; a guest that waits for an answer and for its timeout at once
+    /// gets the timeout.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_rfc3339_weak)]
+    pub(crate) virtual_time: Option<SystemTime>,
     /// Serve what is there, without building it first.
     #[arg(long)]
     pub(crate) no_build: bool,
@@ -135,6 +145,11 @@ pub(crate) struct RunArgs {
     /// The most memory it may use.
     #[arg(long, value_name = "SIZE", default_value = "4GiB")]
     pub(crate) memory: MemorySize,
+    /// Have guests see a time that begins then and moves on only when they wait: hours pass in a moment.
+    /// For trying out what depends on time; a guest that waits for an answer and for its timeout at once
+    /// gets the timeout.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_rfc3339_weak)]
+    pub(crate) virtual_time: Option<SystemTime>,
     /// The component (.wasm), and its arguments: all that follows is for the component.
     #[arg(
         value_names = ["COMPONENT", "ARGS"],
@@ -185,6 +200,7 @@ pub(crate) enum SecretCommand {
     /// List the names of the secrets that are set.
     List(SecretsArgs),
     /// Remove a secret.
+    #[command(visible_alias = "rm")]
     Remove(SecretArgs),
 }
 

@@ -8,11 +8,8 @@ use crate::{args::CompileArgs, error::CliError};
 
 /// This program as a compiler; none where it is not known by what path it was started.
 pub(crate) fn compiler() -> Option<Compiler> {
-    Some(Compiler {
-        program: env::current_exe().ok()?,
-        arguments: vec!["compile".to_owned()],
-        limits: CompileLimits::default(),
-    })
+    let arguments = vec!["compile".to_owned()];
+    Some(Compiler::new(env::current_exe().ok()?, arguments, CompileLimits::default()))
 }
 
 /// The child's side.

@@ -43,6 +43,12 @@ pub(crate) fn token() -> Option<String> {
     environment_variable("DHOW_TOKEN").filter(|token| !token.is_empty())
 }
 
+/// The collector of traces and metrics that `OTEL_EXPORTER_OTLP_ENDPOINT` names (OpenTelemetry, "OTLP
+/// Exporter Configuration").
+pub(crate) fn otlp_endpoint() -> Option<String> {
+    environment_variable("OTEL_EXPORTER_OTLP_ENDPOINT").filter(|url| !url.is_empty())
+}
+
 /// Whether the terminal can do more than print one line after the other.
 pub(crate) fn has_screen() -> bool {
     environment_variable("TERM").is_some_and(|terminal| terminal != "dumb")

@@ -16,6 +16,7 @@ mod run;
 mod secret;
 mod serve;
 mod signals;
+mod telemetry;
 mod toolchains;
 mod up;
 
@@ -25,7 +26,7 @@ use clap::Parser as _;
 
 use args::{Args, Command};
 use error::CliError;
-use output::LogFormat;
+use output::{Log, LogFormat};
 
 /// A tenth less processor time for each request than with the system's.
 #[global_allocator]
@@ -46,8 +47,12 @@ fn main() -> ExitCode {
         Command::Serve(args) => args.log,
         _ => LogFormat::default(),
     };
-    output::init_log(args.verbose, args.quiet || is_run, format);
-    match run(args) {
+    let log = Log { verbose: args.verbose, quiet: args.quiet || is_run, format };
+    // These say where traces go first.
+    if !matches!(args.command, Command::Up(_) | Command::Serve(_)) {
+        output::init_log(log, None);
+    }
+    match run(args, log) {
         Ok(code) => code,
         Err(error) => {
             output::print_error(&error);
@@ -56,10 +61,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: Args) -> Result<ExitCode, CliError> {
+fn run(args: Args, log: Log) -> Result<ExitCode, CliError> {
     match args.command {
-        Command::Up(args) => block_on(up::up(args)),
-        Command::Serve(args) => block_on(serve::serve(args)),
+        Command::Up(args) => block_on(up::up(args, log)),
+        Command::Serve(args) => block_on(serve::serve(args, log)),
         Command::Build(args) => build::command(&args),
         Command::Run(args) => block_on(run::run(args)),
         Command::Compose(args) => compose::compose(args),

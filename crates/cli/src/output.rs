@@ -18,6 +18,7 @@ use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
 use dhow_capabilities::{Author, GuestOutput, LogLevel, Stream};
 use dhow_manifest::{Fault, Faults, Name};
+use dhow_telemetry::span::TARGET;
 use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
 use rustix::termios::tcgetwinsize;
 use serde::Serialize;
@@ -27,6 +28,7 @@ use tracing::{
     level_filters::LevelFilter,
 };
 use tracing_subscriber::{
+    Layer, Registry,
     filter::Targets,
     fmt::{self, FmtContext, FormatEvent, FormatFields, format::Writer},
     layer::SubscriberExt as _,
@@ -132,21 +134,43 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// The log goes to standard error.
-pub(crate) fn init_log(verbose: bool, quiet: bool, format: LogFormat) {
+/// What is logged, and how.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Log {
+    pub(crate) verbose: bool,
+    pub(crate) quiet: bool,
+    pub(crate) format: LogFormat,
+}
+
+/// By which spans reach whoever collects them.
+pub(crate) type Traces = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// The log goes to standard error, and spans to `traces`.
+pub(crate) fn init_log(Log { verbose, quiet, format }: Log, traces: Option<Traces>) {
     let level = match (verbose, quiet) {
         (true, _) => LevelFilter::DEBUG,
         (_, true) => LevelFilter::WARN,
         _ => LevelFilter::INFO,
     };
     // Other crates' chatter is for those who work on them.
-    let ours = Targets::new().with_default(LevelFilter::ERROR).with_target("dhow", level);
+    let ours = Targets::new()
+        .with_default(LevelFilter::ERROR)
+        .with_target("dhow", level)
+        .with_target(TARGET, LevelFilter::OFF);
     let colours = AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
-    let registry = tracing_subscriber::registry().with(ours);
-    match format {
-        LogFormat::Text => registry.with(lines.event_format(LogLine)).init(),
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
+    let lines: Box<dyn Layer<_> + Send + Sync> = match format {
+        LogFormat::Text => lines.event_format(LogLine).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    match traces {
+        // For all at once: spans that nobody wants are not even begun.
+        None => tracing_subscriber::registry().with(lines).with(ours).init(),
+        Some(traces) => {
+            // Both see the registry only, each what it wants of it.
+            let both: Vec<Traces> = vec![traces, lines.with_filter(ours).boxed()];
+            tracing_subscriber::registry().with(both).init();
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::ExitCode, sync::Arc};
 
-use dhow_capabilities::{Backends, Capabilities, CommandGrants};
+use dhow_capabilities::{Backends, Capabilities, CommandGrants, VirtualTime};
 use dhow_manifest::{Ceilings, Sockets};
 use dhow_package::Artifact;
 use dhow_server::{HostSettings, Instances, Options};
@@ -16,7 +16,8 @@ pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let artifact = Artifact::read(path)?;
     let name = component_name(path);
     let output = Arc::new(PrefixedOutput::start());
-    let capabilities = Capabilities::new(output, folders::environment_variable, Backends::none());
+    let capabilities = Capabilities::new(output, folders::environment_variable, Backends::none())
+        .at(args.virtual_time.map(VirtualTime::starting_at));
     let options = Options {
         code_cache: folders::code_cache(),
         instances: Instances::OnDemand,

@@ -9,6 +9,7 @@ use std::{
 
 use dhow_manifest::{Domain, Listen, Operator};
 use dhow_server::{Drained, Instances, Production, Reloader, Setup, StartError};
+use dhow_telemetry::Exporter;
 use tokio::{
     signal::unix::Signal,
     sync::oneshot,
@@ -21,8 +22,9 @@ use crate::{
     compile,
     error::CliError,
     folders,
-    output::{self, PrefixedOutput},
+    output::{self, Log, PrefixedOutput},
     signals::{self, Signals, bind_error},
+    telemetry,
 };
 
 /// As shells report a process that was ended by a signal: 128 and the number of SIGTERM.
@@ -32,8 +34,10 @@ const TERMINATED: u8 = 143;
 /// the pool has room to spare.
 const PARTS: u32 = 2;
 
-pub(crate) async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
+pub(crate) async fn serve(args: ServeArgs, log: Log) -> Result<ExitCode, CliError> {
     let operator = read(&args)?;
+    let exporter = telemetry::start(&operator)?;
+    output::init_log(log, exporter.as_ref().map(Exporter::layer));
     let console = Arc::new(PrefixedOutput::start());
     let setup = Setup {
         data: args.data.clone(),
@@ -47,6 +51,9 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
     let mut signals = Signals::new()?;
     let hangup = signals::hangup()?;
     let server = Production::start(setup).await.map_err(start_error)?;
+    if let Some(exporter) = &exporter {
+        server.observe(&exporter.meter());
+    }
     print_server(&server, &operator.server.domain);
 
     // The first signal stops the server, the second the process.
@@ -72,6 +79,7 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
         () = reload(&args, hangup, &reloader) => Ok(ExitCode::FAILURE),
     };
     console.flush();
+    telemetry::end(exporter).await;
     ended
 }
 

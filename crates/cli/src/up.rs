@@ -2,9 +2,10 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use dhow_capabilities::Capabilities;
+use dhow_capabilities::{Capabilities, VirtualTime};
 use dhow_manifest::{App, Component, Instances as Lifetime, Limits, Name, Reuse};
 use dhow_server::{Drained, HostSettings, Instances, Options, Server};
+use dhow_telemetry::Exporter;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -13,23 +14,27 @@ use crate::{
     build, compile,
     error::CliError,
     folders,
-    output::{self, PrefixedOutput},
+    output::{self, Log, PrefixedOutput},
     signals::{Signals, bind_error},
+    telemetry,
 };
 
 /// As shells report a process that was ended by a signal: 128 and the number of SIGINT.
 const INTERRUPTED: u8 = 130;
 
-pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
+pub(crate) async fn up(args: UpArgs, log: Log) -> Result<ExitCode, CliError> {
+    let operator = app::operator(args.config.as_deref())?;
+    let exporter = telemetry::start(&operator)?;
+    output::init_log(log, exporter.as_ref().map(Exporter::layer));
     let local = LocalApp::read(&args.path)?;
     if !args.no_build {
         build::build(&local)?;
     }
     let artifacts = local.artifacts()?;
     let output = Arc::new(PrefixedOutput::start());
-    let operator = app::operator(args.config.as_deref())?;
     let backends = app::backends(&operator, &local.folder)?;
-    let capabilities = Capabilities::new(output.clone(), folders::environment_variable, backends);
+    let capabilities = Capabilities::new(output.clone(), folders::environment_variable, backends)
+        .at(args.virtual_time.map(VirtualTime::starting_at));
     let denials = capabilities.denials();
     let options = Options {
         code_cache: folders::code_cache(),
@@ -74,6 +79,7 @@ pub(crate) async fn up(args: UpArgs) -> Result<ExitCode, CliError> {
         output::progress(format_args!("{component} was denied {capability}: {count} calls"));
     }
     output.flush();
+    telemetry::end(exporter).await;
     ended
 }
 

@@ -33,8 +33,10 @@ pub struct Account {
     quick: Bucket,
     /// How long the last steps of its guests were, in nanoseconds: an average to which each adds a part.
     step: AtomicU64,
-    /// None for one that is alone.
+    /// None for one that is alone, and for a part of another.
     among: Option<Among>,
+    /// Of which this is a part: what is counted here is counted there as well.
+    whole: Option<Arc<Account>>,
 }
 
 /// Where an account stands among others.
@@ -80,15 +82,25 @@ const NANOS_IN_MILLISECOND: u64 = 1_000_000;
 impl Account {
     /// An account without limits, whose guests wait for nobody: for the only one.
     pub fn alone() -> Arc<Self> {
-        Arc::new(Self::new(AccountLimits::NONE, None))
+        Arc::new(Self::new(AccountLimits::NONE, None, None))
+    }
+
+    /// A part of `whole`, with limits of its own besides: an app among those of one owner. Its guests wait in
+    /// the line of the whole.
+    pub fn within(whole: &Arc<Self>) -> Arc<Self> {
+        Arc::new(Self::new(AccountLimits::NONE, None, Some(whole.clone())))
     }
 
     /// An account whose guests take turns with those of others.
     pub(crate) fn among(schedule: &Arc<Schedule>, limits: AccountLimits) -> Arc<Self> {
-        Arc::new(Self::new(limits, Some(schedule)))
+        Arc::new(Self::new(limits, Some(schedule), None))
     }
 
-    fn new(limits: AccountLimits, schedule: Option<&Arc<Schedule>>) -> Self {
+    fn new(
+        limits: AccountLimits,
+        schedule: Option<&Arc<Schedule>>,
+        whole: Option<Arc<Self>>,
+    ) -> Self {
         let share = Arc::new(Bucket::new(limits.cpu.rate()));
         let quick = NonZeroU64::new(QUICK);
         let among = schedule.map(|schedule| Among {
@@ -103,6 +115,7 @@ impl Account {
             cpu_time: AtomicU64::new(0),
             step: AtomicU64::new(0),
             among,
+            whole,
             share,
             quick: Bucket::new(quick.map(|per_second| Rate { per_second, burst: QUICK_BURST })),
         }
@@ -137,14 +150,30 @@ impl Account {
 
     pub(crate) fn add_instance(&self) {
         self.instances.fetch_add(1, Relaxed);
+        self.whole.iter().for_each(|whole| whole.add_instance());
     }
 
     pub(crate) fn remove_instance(&self) {
         self.instances.fetch_sub(1, Relaxed);
+        self.whole.iter().for_each(|whole| whole.remove_instance());
     }
 
-    /// Counts `bytes` more; false where that would be more than the limit.
-    pub(crate) fn grow(&self, bytes: u64) -> bool {
+    /// Counts `bytes` more.
+    ///
+    /// # Errors
+    /// With the limit that would be exceeded.
+    pub(crate) fn grow(&self, bytes: u64) -> Result<(), u64> {
+        if !self.grow_own(bytes) {
+            return Err(self.memory_limit());
+        }
+        let grown = self.whole.as_ref().map_or(Ok(()), |whole| whole.grow(bytes));
+        if grown.is_err() {
+            self.memory.fetch_sub(bytes, Relaxed);
+        }
+        grown
+    }
+
+    fn grow_own(&self, bytes: u64) -> bool {
         let limit = self.memory_limit();
         let grown = self.memory.fetch_update(Relaxed, Relaxed, |used| {
             used.checked_add(bytes).filter(|wanted| bytes == 0 || *wanted <= limit)
@@ -155,17 +184,19 @@ impl Account {
     /// Takes back what [`Self::grow`] has counted.
     pub(crate) fn shrink(&self, bytes: u64) {
         self.memory.fetch_sub(bytes, Relaxed);
+        self.whole.iter().for_each(|whole| whole.shrink(bytes));
     }
 
     /// What runs its guests where their steps are long, and not where they are polled.
     pub(crate) fn schedule(&self) -> Option<&Arc<Schedule>> {
-        self.among.as_ref().map(|among| &among.schedule)
+        self.in_line().among.as_ref().map(|among| &among.schedule)
     }
 
     /// How long its guests' steps are, as far as can be said before.
     pub(crate) fn pace(&self) -> Pace {
-        match &self.among {
-            Some(among) if among.schedule.is_long(self.step()) => Pace::Long,
+        let account = self.in_line();
+        match &account.among {
+            Some(among) if among.schedule.is_long(account.step()) => Pace::Long,
             _ => Pace::Brief,
         }
     }
@@ -177,13 +208,26 @@ impl Account {
     /// Where its guests have to wait for a turn before they are run; `None` where they need none.
     pub(crate) fn needs_turn(&self, pace: Pace, now: Instant) -> Option<&Line> {
         let line = self.line(pace)?;
-        let is_quick = self.quick.debt(now).is_zero() && self.share.debt(now).is_zero();
+        let account = self.in_line();
+        let is_quick = account.quick.debt(now).is_zero() && account.share.debt(now).is_zero();
         (!is_quick).then_some(line)
+    }
+
+    /// For how long its guests rest before they are run again, where it is a part that has used more than
+    /// its own share. Of a whole the line knows.
+    pub(crate) fn rest(&self, now: Instant) -> Option<Duration> {
+        self.whole.as_ref()?;
+        Some(self.share.debt(now)).filter(|debt| !debt.is_zero())
+    }
+
+    /// The one whose line its guests wait in.
+    fn in_line(&self) -> &Self {
+        self.whole.as_deref().unwrap_or(self)
     }
 
     /// Where its guests wait.
     pub(crate) fn line(&self, pace: Pace) -> Option<&Line> {
-        let among = self.among.as_ref()?;
+        let among = self.in_line().among.as_ref()?;
         Some(match pace {
             Pace::Brief => &among.brief,
             Pace::Long => &among.long,
@@ -194,6 +238,11 @@ impl Account {
     pub(crate) fn charge(&self, time: Duration, now: Instant) {
         let nanos = nanos(time);
         self.cpu_time.fetch_add(nanos, Relaxed);
+        if let Some(whole) = &self.whole {
+            self.share.take(nanos, now);
+            whole.charge(time, now);
+            return;
+        }
         if self.among.is_none() {
             return;
         }
@@ -239,7 +288,7 @@ impl CpuShare {
 impl Account {
     /// One whose guests always need turns.
     pub(crate) fn heavy(schedule: &Arc<Schedule>) -> Arc<Self> {
-        let mut account = Self::new(AccountLimits::NONE, Some(schedule));
+        let mut account = Self::new(AccountLimits::NONE, Some(schedule), None);
         account.quick = Bucket::new(Some(Rate { per_second: NonZeroU64::MIN, burst: 0 }));
         account.quick.take(1_000_000, Instant::now());
         Arc::new(account)
@@ -262,20 +311,20 @@ mod tests {
     fn memory_is_counted_up_to_the_limit() {
         let account = Account::alone();
         account.set_limits(AccountLimits { memory: 100, ..AccountLimits::NONE });
-        assert!(account.grow(60));
-        assert!(!account.grow(41));
-        assert!(!account.grow(u64::MAX), "no overflow");
-        assert!(account.grow(40));
+        assert!(account.grow(60).is_ok());
+        assert!(account.grow(41).is_err());
+        assert!(account.grow(u64::MAX).is_err(), "no overflow");
+        assert!(account.grow(40).is_ok());
         assert_eq!(account.memory(), 100);
         account.shrink(60);
-        assert!(account.grow(1));
+        assert!(account.grow(1).is_ok());
         // What is used beyond a new limit stays.
         account.set_limits(AccountLimits { memory: 10, ..AccountLimits::NONE });
         assert_eq!(account.memory(), 41);
-        assert!(!account.grow(1));
-        assert!(account.grow(0));
+        assert!(account.grow(1).is_err());
+        assert!(account.grow(0).is_ok());
         account.set_limits(AccountLimits::NONE);
-        assert!(account.grow(1 << 40));
+        assert!(account.grow(1 << 40).is_ok());
     }
 
     #[test]
@@ -325,5 +374,28 @@ mod tests {
         account.charge(Duration::from_secs(100), start);
         assert!(account.needs_turn(Pace::Brief, start).is_none());
         assert_eq!(account.cpu_time(), Duration::from_secs(100));
+    }
+
+    #[test]
+    fn a_part_has_limits_of_its_own_and_counts_in_the_whole() {
+        let limits = AccountLimits { memory: 100, ..AccountLimits::NONE };
+        let whole = Account::among(&Schedule::new(1, LONG_STEP), limits);
+        let (one, other) = (Account::within(&whole), Account::within(&whole));
+        one.set_limits(AccountLimits { memory: 60, ..share(100) });
+        assert_eq!(one.grow(61), Err(60));
+        one.grow(60).unwrap();
+        assert_eq!(other.grow(41), Err(100));
+        assert_eq!((one.memory(), other.memory(), whole.memory()), (60, 0, 60));
+        other.grow(40).unwrap();
+        one.shrink(60);
+        assert_eq!((one.memory(), other.memory(), whole.memory()), (0, 40, 40));
+        one.add_instance();
+        assert_eq!((one.instances(), other.instances(), whole.instances()), (1, 0, 1));
+        let start = Instant::now();
+        one.charge(200 * MS, start);
+        assert_eq!((one.cpu_time(), whole.cpu_time()), (200 * MS, 200 * MS));
+        assert!(one.rest(start).is_some_and(|rest| rest > 500 * MS));
+        assert!(other.rest(start).is_none() && whole.rest(start).is_none());
+        assert!(one.rest(start + 2_000 * MS).is_none());
     }
 }

@@ -71,8 +71,8 @@ impl Budget {
             return false;
         }
         let growth = wanted - self.used;
-        if !self.account.grow(growth as u64) {
-            self.refused = Some(Refused::Account { limit: self.account.memory_limit() });
+        if let Err(limit) = self.account.grow(growth as u64) {
+            self.refused = Some(Refused::Account { limit });
             return false;
         }
         self.last_growth = growth;

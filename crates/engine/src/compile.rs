@@ -6,9 +6,10 @@
 
 use std::{
     io::{self, Read, Write},
+    num::NonZeroUsize,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc,
+    sync::{Arc, Condvar, Mutex, PoisonError, mpsc},
     thread,
     time::Duration,
 };
@@ -20,12 +21,38 @@ use wasmtime::Config;
 /// The program that compiles: this one, told to be a compiler.
 #[derive(Debug, Clone)]
 pub struct Compiler {
-    /// The program.
-    pub program: PathBuf,
-    /// The arguments by which it calls [`compile_as_child`]. The limits follow.
-    pub arguments: Vec<String>,
-    /// What it may use.
-    pub limits: CompileLimits,
+    program: PathBuf,
+    arguments: Vec<String>,
+    limits: CompileLimits,
+    children: Arc<Children>,
+}
+
+/// How many children there may be at a time: as many as the machine has cores, since each takes one, and
+/// memory by the gigabyte where somebody means ill.
+#[derive(Debug)]
+struct Children {
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+/// A child that there may be, for as long as this is.
+struct Place<'a>(&'a Children);
+
+impl Children {
+    /// Waits until there may be another.
+    fn enter(&self) -> Place<'_> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = self.freed.wait_while(free, |free| *free == 0);
+        *free.unwrap_or_else(PoisonError::into_inner) -= 1;
+        Place(self)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.freed.notify_one();
+    }
 }
 
 /// What compiling one component may use.
@@ -66,8 +93,18 @@ const INVALID: u8 = b'i';
 const MAX_COMPILED: u64 = 2 << 30;
 
 impl Compiler {
-    /// Has a child compile `wasm`, a component or a core module.
+    /// One that starts `program` with `arguments`, which the limits follow: by them it calls
+    /// [`compile_as_child`].
+    pub fn new(program: PathBuf, arguments: Vec<String>, limits: CompileLimits) -> Self {
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let children = Children { free: Mutex::new(cores), freed: Condvar::new() };
+        Self { program, arguments, limits, children: Arc::new(children) }
+    }
+
+    /// Has a child compile `wasm`, a component or a core module. Where there are as many as there may be it
+    /// waits for one of them to end.
     pub(crate) fn compile(&self, wasm: &[u8]) -> Result<Compiled, ChildError> {
+        let _place = self.children.enter();
         let CompileLimits { memory, time } = self.limits;
         let mut child = Command::new(&self.program)
             .args(&self.arguments)
@@ -188,4 +225,31 @@ pub(crate) enum ChildError {
     Memory(u64),
     #[error("the compiler ended: {0}")]
     Died(ExitStatus),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use super::*;
+
+    #[test]
+    fn there_are_no_more_children_than_there_may_be() {
+        let children = Children { free: Mutex::new(2), freed: Condvar::new() };
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        let _place = children.enter();
+                        most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+                        thread::yield_now();
+                        now.fetch_sub(1, SeqCst);
+                    }
+                });
+            }
+        });
+        assert!((1..=2).contains(&most.into_inner()));
+        assert_eq!(*children.free.lock().unwrap(), 2);
+    }
 }

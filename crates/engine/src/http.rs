@@ -10,6 +10,7 @@ use std::{
 
 use futures_util::FutureExt as _;
 use http::header::CONTENT_LENGTH;
+use tracing::Instrument as _;
 use wasmtime::{Store, component::Linker};
 use wasmtime_wasi_http::{WasiBody, handler::ProxyPre, p2, p3};
 
@@ -177,12 +178,17 @@ impl<T: InstanceState> HttpEntry<T> {
     ) -> Work {
         // While it waits for its turn as well: the ticker sees to turns.
         let running = self.0.engine.running();
-        Box::new(metered(account, async move {
-            // What is declared first is dropped last.
-            let _guards = (guard, running);
-            let result = AssertUnwindSafe(work).catch_unwind().await;
-            result.unwrap_or(Err(CallError::Panicked))
-        }))
+        Box::new(metered(
+            account,
+            async move {
+                // What is declared first is dropped last.
+                let _guards = (guard, running);
+                let result = AssertUnwindSafe(work).catch_unwind().await;
+                result.unwrap_or(Err(CallError::Panicked))
+            }
+            // Whoever polls it: what the guest does belongs to what it was called for.
+            .in_current_span(),
+        ))
     }
 }
 

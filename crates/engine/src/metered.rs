@@ -15,6 +15,7 @@ use std::{
 use futures_channel::oneshot;
 use futures_util::{FutureExt as _, task::AtomicWaker};
 use rustix::time::{ClockId, clock_gettime};
+use tokio::time::{Sleep, sleep};
 
 use crate::{
     Account,
@@ -34,7 +35,7 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     let work = Work::Here(Box::pin(work));
-    Metered { account, work, long_steps: 0, stays: false, waits: None, alarm: None }
+    Metered { account, work, long_steps: 0, stays: false, waits: None, rest: None, alarm: None }
 }
 
 /// See [`metered`].
@@ -50,6 +51,8 @@ where
     stays: bool,
     /// Where it waits for its turn.
     waits: Option<(Pace, Ticket)>,
+    /// Until when it rests, since its account has used more than it may.
+    rest: Option<Pin<Box<Sleep>>>,
     /// Once a step was done elsewhere.
     alarm: Option<Arc<Alarm>>,
 }
@@ -66,6 +69,9 @@ enum Step<F: Future> {
     Done(F::Output),
     NotYet(Pin<Box<F>>),
 }
+
+/// How long it rests before it looks again.
+const LONGEST_REST: Duration = Duration::from_millis(100);
 
 /// One long step may be a thread that the system has interrupted.
 const LONG_STEPS: u8 = 2;
@@ -151,6 +157,9 @@ where
     /// Ready when the next step may be done, with the turn for it where one is needed.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<(Pace, Option<Turn>)> {
         let now = Instant::now();
+        if self.waits.is_none() {
+            ready!(self.poll_rest(cx, now));
+        }
         let (pace, mut ticket) = match self.waits.take() {
             // Who waits keeps waiting, although its account may not need turns any more: it is
             // its turn soon, and only under the lock is it known whether it is now.
@@ -169,6 +178,22 @@ where
         match turn {
             Some(turn) => Poll::Ready((pace, Some(turn))),
             None => Poll::Pending,
+        }
+    }
+
+    /// Ready when its account has no more been used than it may.
+    fn poll_rest(&mut self, cx: &mut Context<'_>, mut now: Instant) -> Poll<()> {
+        loop {
+            if let Some(rest) = &mut self.rest {
+                ready!(rest.as_mut().poll(cx));
+                self.rest = None;
+                now = Instant::now();
+            }
+            let Some(rest) = self.account.rest(now) else {
+                return Poll::Ready(());
+            };
+            // Its limits may change meanwhile.
+            self.rest = Some(Box::pin(sleep(rest.min(LONGEST_REST))));
         }
     }
 

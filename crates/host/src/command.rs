@@ -44,7 +44,7 @@ impl Host {
         LinkedCommand(entry): &LinkedCommand,
         grants: &CommandGrants,
     ) -> Result<Exit, RunError> {
-        let state = tenant.capabilities().open_command(grants, &tenant.account)?;
+        let state = tenant.capabilities().open_command(grants, tenant.own_account())?;
         let engine = &self.core.loader.engine;
         Ok(entry.run(engine, engine.store(state)).await?)
     }

@@ -21,7 +21,7 @@ use crate::{
     admission::{Full, Place},
     code::LoadError,
     live::{LiveEntry, Permits},
-    tenant::Admitted,
+    share::Admitted,
 };
 
 /// A request for an entry.
@@ -41,7 +41,7 @@ pub type ResponseBody = dhow_engine::ResponseBody<Guard>;
 pub struct Guard {
     _place: Place,
     _permits: Permitted,
-    _admitted: Admitted,
+    _admitted: [Admitted; 2],
     _token: TaskTrackerToken,
     /// Its components can be called by name for as long as anything is under way.
     _app: Arc<LiveApp>,
@@ -92,6 +92,12 @@ pub enum Failure {
     /// The tenant gets more requests for each second than it may.
     #[error("tenant `{0}` gets more requests than it may for each second")]
     TenantRate(Name, Duration),
+    /// The app has as many invocations under way as its tenant's operator lets it.
+    #[error("app `{0}` has {1} requests under way, and may not have more")]
+    AppBusy(Name, u32),
+    /// The app gets more requests for each second than its tenant's operator lets it.
+    #[error("app `{0}` gets more requests than it may for each second")]
+    AppRate(Name, Duration),
     /// There is no instance for it.
     #[error(transparent)]
     Full(#[from] Full),
@@ -113,7 +119,7 @@ impl Host {
         let LinkedEntry { code, granted, .. } = &callee.entry().linked;
         let loader = &self.core.loader;
         let entry = loader.entry(code).await?;
-        let state = callee.app.tenant.open(granted);
+        let state = callee.app.tenant.open(&callee.app.share, granted);
         Ok(entry.instantiate(loader.engine.store(state)).await?)
     }
 
@@ -139,7 +145,8 @@ impl Core {
         let tenant = &callee.app.tenant;
         let LinkedEntry { code, granted, limits, .. } = &callee.entry().linked;
         let depth: Option<Depth> = request.extensions().get().cloned();
-        let admitted = tenant.admit(depth.is_none())?;
+        let share = &callee.app.share;
+        let admitted = tenant.admit(callee.app(), share, depth.is_none())?;
         let permits = permits(callee.entry()).await?;
         let callers = depth.as_ref().and_then(|_| self.callers());
         let claimant = callers.unwrap_or(&tenant.claimant);
@@ -153,7 +160,7 @@ impl Core {
             _app: callee.app.clone(),
             _depth: depth,
         };
-        let open = || self.loader.engine.store(tenant.open(granted));
+        let open = || self.loader.engine.store(tenant.open(share, granted));
         let call = handler.call(open, request, limits.time, guard);
         let name = callee.component().clone();
         let response = call

@@ -9,6 +9,7 @@ mod link;
 mod live;
 mod neighbours;
 mod router;
+mod share;
 mod site;
 mod stats;
 mod surfaces;
@@ -23,8 +24,9 @@ pub use dhow_engine::{Body, CallError};
 pub use dispatch::{Failure, Guard, Invocation, RequestId, ResponseBody};
 pub use link::{LinkFault, LinkFaults, LinkedApp, LinkedEntry};
 pub use live::{Callee, LiveApp};
+pub use share::Share;
 pub use site::{NotWhole, Revision, Site, Source, Sticky, Traffic};
-pub use stats::{Stats, Summary};
+pub use stats::{Histogram, Stats, Summary};
 pub use table::{Hosts, Table, preview_host, preview_of};
 pub use tenant::Tenant;
 

@@ -9,12 +9,14 @@ use dhow_capabilities::Neighbours;
 use dhow_manifest::{Entry, Name};
 use tokio::sync::Semaphore;
 
-use crate::{Core, Host, LinkedApp, LinkedEntry, Tenant, router::Router};
+use crate::{Core, Host, LinkedApp, LinkedEntry, Tenant, router::Router, share::Share};
 
 /// An app at work. It is kept small: there may be a hundred thousand of which none is called.
 pub struct LiveApp {
     name: Name,
     pub(crate) tenant: Arc<Tenant>,
+    /// What it has of its tenant's, with the app's other revisions.
+    pub(crate) share: Arc<Share>,
     entries: Box<[LiveEntry]>,
     /// Gives indexes of `entries`.
     router: Router,
@@ -69,7 +71,9 @@ impl Host {
             })
             .collect();
         let name = app.name().clone();
-        let live = Arc::new(LiveApp { name, tenant, entries, router, core: core.clone() });
+        let share = tenant.app(&name);
+        let live = LiveApp { name, tenant, share, entries, router, core: core.clone() };
+        let live = Arc::new(live);
         if app.components().values().any(|component| !component.grants.calls.is_empty()) {
             core.keep_places_for_calls();
         }

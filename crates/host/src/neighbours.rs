@@ -6,12 +6,14 @@ use std::{sync::Arc, time::Instant};
 use dhow_capabilities::{Calling, Depth, HttpError, Neighbours, WasiBody};
 use dhow_engine::CallError;
 use dhow_manifest::Name;
+use dhow_telemetry::span::{self, Answerer, Instrument as _};
 use futures_channel::oneshot;
 use futures_util::stream;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::mpsc;
+use tracing::Span;
 
 use crate::{Core, Failure, Invocation, LiveApp, RequestId, ResponseBody};
 
@@ -22,12 +24,23 @@ impl Neighbours for LiveApp {
         };
         let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
         request.extensions_mut().insert(depth);
-        let invocation = Invocation { id: RequestId::next(), callee, request };
         let core = self.core.clone();
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let span = span::request(&method, uri.path(), request.headers_mut());
         let (answer, answered) = oneshot::channel();
         // In a task of its own: the caller's instance polls what it waits for only between steps of
         // its own, and the other should not wait for those, nor have them count as its time.
-        self.core.invocations.spawn(async move { core.answer(invocation, answer).await });
+        let id = RequestId::next();
+        let answerer = Answerer {
+            tenant: callee.tenant(),
+            app: callee.app(),
+            revision: None,
+            component: callee.component(),
+        };
+        span::is_for(&span, &id, answerer);
+        let invocation = Invocation { id, callee, request };
+        let answering = async move { core.answer(invocation, answer).await };
+        self.core.invocations.spawn(answering.instrument(span));
         Box::pin(async { answered.await.unwrap_or(Err(HttpError::ConnectionTerminated)) })
     }
 }
@@ -49,6 +62,7 @@ impl Core {
         let time = start.elapsed();
         match response {
             Ok(response) => {
+                span::answered(&Span::current(), response.status());
                 let (head, body) = response.into_parts();
                 tracing::debug!(component = %name, %id, "called by name: {} in {time:.1?}", head.status);
                 let (sender, mut frames) = mpsc::channel(PIECES);
@@ -59,6 +73,7 @@ impl Core {
                 }
             }
             Err(failure) => {
+                span::failed(&Span::current());
                 tracing::error!(component = %name, %id, "called by name: {failure}");
                 let _ = answer.send(Err(error_of(&failure)));
             }
@@ -86,9 +101,12 @@ async fn copy(mut body: ResponseBody, to: mpsc::Sender<Piece>) {
 /// What the caller is told: what a client of HTTP would be, where a status says it to others.
 fn error_of(failure: &Failure) -> HttpError {
     match failure {
-        Failure::Busy(_) | Failure::Full(_) | Failure::TenantBusy(..) | Failure::TenantRate(..) => {
-            HttpError::ConnectionLimitReached
-        }
+        Failure::Busy(_)
+        | Failure::Full(_)
+        | Failure::AppBusy(..)
+        | Failure::AppRate(..)
+        | Failure::TenantBusy(..)
+        | Failure::TenantRate(..) => HttpError::ConnectionLimitReached,
         Failure::Call(CallError::NoRoom) => HttpError::ConnectionLimitReached,
         Failure::Call(CallError::Deadline(_)) => HttpError::HttpResponseTimeout,
         Failure::Load(_) => HttpError::DestinationUnavailable,

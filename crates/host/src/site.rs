@@ -12,12 +12,13 @@ use http::{HeaderMap, HeaderName, header::COOKIE};
 use thiserror::Error;
 use tokio::{sync::Mutex as AsyncMutex, task::spawn_blocking};
 
-use crate::{Host, LinkedApp, LiveApp, LoadError, RequestId, Stats, Tenant};
+use crate::{Host, LinkedApp, LiveApp, LoadError, RequestId, Share, Stats, Tenant};
 
 /// An app, as requests find it.
 pub struct Site {
     tenant: Arc<Tenant>,
     name: Name,
+    share: Arc<Share>,
     traffic: ArcSwap<Traffic>,
     revisions: ArcSwap<BTreeMap<u32, Arc<Revision>>>,
 }
@@ -126,12 +127,19 @@ impl Sticky {
 impl Site {
     /// An app of `tenant`'s, of which no revision is there yet.
     pub fn new(tenant: Arc<Tenant>, name: Name) -> Arc<Self> {
-        Arc::new(Self { tenant, name, traffic: ArcSwap::default(), revisions: ArcSwap::default() })
+        let (traffic, revisions) = (ArcSwap::default(), ArcSwap::default());
+        let share = tenant.app(&name);
+        Arc::new(Self { tenant, name, share, traffic, revisions })
     }
 
     /// Whose it is.
     pub fn tenant(&self) -> &Arc<Tenant> {
         &self.tenant
+    }
+
+    /// What the app has of its tenant's.
+    pub fn share(&self) -> &Share {
+        &self.share
     }
 
     /// The app's name.

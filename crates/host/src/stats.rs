@@ -15,8 +15,31 @@ use http::StatusCode;
 pub struct Stats {
     requests: AtomicU64,
     errors: AtomicU64,
+    refused: AtomicU64,
     /// Only of what was ever called: a hundred thousand may wait.
     recent: OnceLock<Box<Recent>>,
+    all: OnceLock<Box<All>>,
+}
+
+/// The times of all requests.
+#[derive(Default)]
+struct All {
+    counts: [AtomicU64; BOUNDS.len()],
+    /// In microseconds.
+    sum: AtomicU64,
+}
+
+/// Up to how many milliseconds requests are counted together, as Prometheus' own clients do; more is beyond
+/// all of them.
+const BOUNDS: [u64; 12] = [1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000];
+
+/// How long requests took, since the process began.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Histogram {
+    /// A bound in seconds, and how many were at or below it and above the one before.
+    pub buckets: Vec<(f64, u64)>,
+    /// All of them together, in seconds.
+    pub sum: f64,
 }
 
 /// Parts of the last minute, which are used in turn.
@@ -74,11 +97,29 @@ impl Stats {
         if is_error {
             self.errors.fetch_add(1, Relaxed);
         }
+        let all = self.all.get_or_init(Box::default);
+        let millis = u64::try_from(time.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX);
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        all.sum.fetch_add(micros, Relaxed);
+        let bucket = BOUNDS.iter().position(|bound| millis <= *bound);
+        if let Some(count) = bucket.and_then(|bucket| all.counts.get(bucket)) {
+            count.fetch_add(1, Relaxed);
+        }
         let part = now();
         let recent = self.recent.get_or_init(Box::default);
         if let Some(slice) = recent.0.get((part % PARTS) as usize) {
             slice.record(part, is_error, time);
         }
+    }
+
+    /// Counts a request that was refused for want of room: that says nothing about who would have answered.
+    pub fn record_refused(&self) {
+        self.refused.fetch_add(1, Relaxed);
+    }
+
+    /// The requests that were refused since the process began.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
     }
 
     /// The requests since the process began.
@@ -89,6 +130,18 @@ impl Stats {
     /// Those of them that came to a 5xx.
     pub fn errors(&self) -> u64 {
         self.errors.load(Relaxed)
+    }
+
+    /// Adds how long all requests took to `histogram`.
+    pub fn add_to_histogram(&self, histogram: &mut Histogram) {
+        if histogram.buckets.is_empty() {
+            histogram.buckets = BOUNDS.iter().map(|millis| (*millis as f64 / 1e3, 0)).collect();
+        }
+        let Some(all) = self.all.get() else { return };
+        histogram.sum += all.sum.load(Relaxed) as f64 / 1e6;
+        for ((_, sum), count) in histogram.buckets.iter_mut().zip(&all.counts) {
+            *sum += count.load(Relaxed);
+        }
     }
 
     /// Adds how the last minute was to `summary`.
@@ -185,6 +238,11 @@ mod tests {
             let found = summary.percentile(part).unwrap().as_secs_f64() * 1e6;
             assert!((found / micros - 1.0).abs() < 0.15, "{part}: {found}");
         }
+        let mut histogram = Histogram::default();
+        stats.add_to_histogram(&mut histogram);
+        let counts: Vec<_> = histogram.buckets.iter().map(|(_, count)| *count).collect();
+        assert_eq!(counts, [1_000, 4_000, 5_000, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert!((histogram.sum - 1_000_050.005).abs() < 1e-6, "{}", histogram.sum);
         assert!(summary.percentile(1.0).unwrap() > Duration::from_secs(60));
         assert_eq!(Summary::default().percentile(0.5), None);
     }

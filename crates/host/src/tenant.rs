@@ -1,20 +1,20 @@
 //! Whose apps are served, and what they may have together.
 
 use std::{
-    num::{NonZeroU32, NonZeroU64},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
-    },
-    time::Instant,
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use arc_swap::ArcSwap;
 use dhow_capabilities::{Capabilities, Granted, Parts, State};
-use dhow_engine::{Account, AccountLimits, Bucket, CpuShare, Rate};
-use dhow_manifest::{Ceilings, Name, Quota};
+use dhow_engine::{Account, AccountLimits};
+use dhow_manifest::{AppQuota, Ceilings, Name, Quota};
 
-use crate::{Failure, Host, ReserveError, admission::Claimant};
+use crate::{
+    Failure, Host, ReserveError,
+    admission::Claimant,
+    share::{Admitted, Limits, Refused, Share},
+};
 
 /// The owner of apps: the boundary of trust. What its components can be granted, and what they may use
 /// together.
@@ -24,25 +24,15 @@ pub struct Tenant {
     /// The most that its components may ask for.
     ceilings: ArcSwap<Ceilings>,
     pub(crate) claimant: Arc<Claimant>,
-    pub(crate) account: Arc<Account>,
-    under_way: Arc<UnderWay>,
-    /// Requests from outside.
-    requests: Bucket,
+    share: Share,
+    apps: Mutex<Apps>,
 }
 
-/// The invocations of one tenant, and how many there may be.
-struct UnderWay {
-    count: AtomicU32,
-    limit: AtomicU32,
-}
-
-/// An invocation that the tenant may have, for as long as it is under way.
-pub(crate) struct Admitted(Arc<UnderWay>);
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Relaxed);
-    }
+/// The apps of a tenant that are there, and how much of what is the tenant's each may have.
+#[derive(Default)]
+struct Apps {
+    quotas: BTreeMap<Name, AppQuota>,
+    shares: BTreeMap<Name, Weak<Share>>,
 }
 
 impl Host {
@@ -64,12 +54,8 @@ impl Host {
             capabilities,
             ceilings: ArcSwap::from_pointee(ceilings),
             claimant: self.core.admission.claimant(reserve)?,
-            account: self.core.loader.engine.account(AccountLimits::NONE),
-            under_way: Arc::new(UnderWay {
-                count: AtomicU32::new(0),
-                limit: AtomicU32::new(u32::MAX),
-            }),
-            requests: Bucket::new(None),
+            share: Share::new(self.core.loader.engine.account(AccountLimits::NONE)),
+            apps: Mutex::default(),
         };
         if let Some(quota) = quota {
             tenant.set_quota(quota);
@@ -91,7 +77,7 @@ impl Tenant {
 
     /// What its instances use together.
     pub fn account(&self) -> &Account {
-        &self.account
+        self.share.account()
     }
 
     /// The most that its components may ask for.
@@ -106,40 +92,85 @@ impl Tenant {
 
     /// The invocations under way.
     pub fn under_way(&self) -> u32 {
-        self.under_way.count.load(Relaxed)
+        self.share.under_way()
     }
 
     /// Changes what it may use, at once; but for the instances that are kept for it.
     pub fn set_quota(&self, quota: &Quota) {
-        let cpu = NonZeroU32::new(quota.cpu.thousandths());
-        self.account.set_limits(AccountLimits {
-            memory: quota.memory.bytes(),
-            cpu: cpu.map_or(CpuShare::NO_LIMIT, CpuShare::millicores),
+        self.share.set(Limits {
+            memory: Some(quota.memory.bytes()),
+            cpu: Some(quota.cpu.thousandths()),
+            concurrency: Some(quota.concurrency),
+            requests: Some(quota.requests),
         });
-        self.under_way.limit.store(quota.concurrency, Relaxed);
         self.capabilities.limit_connections(quota.connections);
-        let per_second = NonZeroU64::new(u64::from(quota.requests));
-        // Those of a second may come at once.
-        self.requests.set_rate(per_second.map(|it| Rate { per_second: it, burst: it.get() }));
     }
 
-    /// Whether it may have another invocation.
-    pub(crate) fn admit(&self, is_from_outside: bool) -> Result<Admitted, Failure> {
-        let under_way = self.under_way.count.fetch_add(1, Relaxed);
-        let admitted = Admitted(self.under_way.clone());
-        let limit = self.under_way.limit.load(Relaxed);
-        if under_way >= limit {
-            return Err(Failure::TenantBusy(self.name.clone(), limit));
+    /// Changes what single apps may use of it, at once.
+    pub fn set_app_quotas(&self, quotas: &BTreeMap<Name, AppQuota>) {
+        let mut apps = self.apps();
+        apps.quotas.clone_from(quotas);
+        for (name, share) in &apps.shares {
+            if let Some(share) = share.upgrade() {
+                share.set(limits(quotas.get(name)));
+            }
         }
-        if is_from_outside {
-            let taken = self.requests.try_take(1, Instant::now());
-            taken.map_err(|wait| Failure::TenantRate(self.name.clone(), wait))?;
-        }
-        Ok(admitted)
     }
 
-    /// Makes the state of one of its instances.
-    pub(crate) fn open(&self, granted: &Parts<Granted>) -> State {
-        self.capabilities.open(granted, &self.account)
+    /// What the app `name` has of it: one for all of its revisions, for as long as there is any.
+    pub fn app(&self, name: &Name) -> Arc<Share> {
+        let mut apps = self.apps();
+        if let Some(share) = apps.shares.get(name).and_then(Weak::upgrade) {
+            return share;
+        }
+        let share = Arc::new(Share::new(Account::within(&self.share.account)));
+        share.set(limits(apps.quotas.get(name)));
+        apps.shares.retain(|_, share| share.strong_count() > 0);
+        apps.shares.insert(name.clone(), Arc::downgrade(&share));
+        share
+    }
+
+    fn apps(&self) -> MutexGuard<'_, Apps> {
+        self.apps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether `app`, which has `share` of it, may have another invocation.
+    pub(crate) fn admit(
+        &self,
+        app: &Name,
+        share: &Share,
+        is_from_outside: bool,
+    ) -> Result<[Admitted; 2], Failure> {
+        let of_app = share.admit(is_from_outside).map_err(|refused| match refused {
+            Refused::Busy(limit) => Failure::AppBusy(app.clone(), limit),
+            Refused::Rate(wait) => Failure::AppRate(app.clone(), wait),
+        })?;
+        let of_all = self.share.admit(is_from_outside).map_err(|refused| match refused {
+            Refused::Busy(limit) => Failure::TenantBusy(self.name.clone(), limit),
+            Refused::Rate(wait) => Failure::TenantRate(self.name.clone(), wait),
+        })?;
+        Ok([of_app, of_all])
+    }
+
+    /// Makes the state of an instance of an app that has `share` of it.
+    pub(crate) fn open(&self, share: &Share, granted: &Parts<Granted>) -> State {
+        self.capabilities.open(granted, &share.account)
+    }
+
+    /// Where a command counts, which is of no app.
+    pub(crate) fn own_account(&self) -> &Arc<Account> {
+        &self.share.account
+    }
+}
+
+fn limits(quota: Option<&AppQuota>) -> Limits {
+    let Some(AppQuota { memory, cpu, concurrency, requests }) = quota else {
+        return Limits::default();
+    };
+    Limits {
+        memory: memory.map(|memory| memory.bytes()),
+        cpu: cpu.map(|cpu| cpu.thousandths()),
+        concurrency: *concurrency,
+        requests: *requests,
     }
 }

@@ -31,9 +31,9 @@ pub use instances::{Instances, Reuse};
 pub use limits::{Limits, LimitsError, MemorySize};
 pub use name::{Name, NameError};
 pub use operator::{
-    AboveCeiling, Backend, BlobBackend, Ceilings, CertificateFiles, CpuShare, Domain, DomainError,
-    Egress, Hidden, KeyValueBackend, Listen, Operator, Quota, Rule, S3Bucket, Secret,
-    ServerSettings, SqlBackend, TenantSettings,
+    AboveCeiling, AppQuota, Backend, BlobBackend, Ceilings, CertificateFiles, CpuShare, Domain,
+    DomainError, Egress, Hidden, KeyValueBackend, Listen, Operator, Quota, Rule, S3Bucket, Secret,
+    ServerSettings, SqlBackend, Telemetry, TenantSettings,
 };
 pub use rollout::{Percent, Rollout};
 pub use route::{PathPattern, PathPatternError, Route, Segment};

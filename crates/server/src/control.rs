@@ -224,10 +224,11 @@ impl Control {
     pub(crate) fn remove(&self, changing: &Changing) -> Result<(), Problem> {
         let key = &changing.app.key;
         self.registry.remove(key)?;
+        // First: who shows the hosts of all apps again shows those that are known.
+        self.apps.write().unwrap_or_else(PoisonError::into_inner).remove(key);
         self.host.table().update(|hosts| {
             hosts.retain(|_, site| !Arc::ptr_eq(site, &changing.app.site));
         });
-        self.apps.write().unwrap_or_else(PoisonError::into_inner).remove(key);
         Ok(())
     }
 

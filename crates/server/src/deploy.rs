@@ -16,7 +16,8 @@ use tokio::{task::spawn_blocking, time::timeout};
 use crate::{
     clock,
     control::{Changing, Control, MANIFEST, internal, manifest, no_revision},
-    registry::{AppKey, AppRecord, ComponentRecord, RevisionRecord},
+    registry::{AppKey, AppRecord, ComponentRecord, RevisionRecord, UploadRecord},
+    sweep::UNUSED_UPLOAD,
     traffic,
 };
 
@@ -167,6 +168,7 @@ impl Control {
             })?;
             match self.registry.upload(tenant, &digest)?.filter(|_| self.blobs.has(&digest)) {
                 Some(upload) => {
+                    self.keep_upload(tenant, &digest, &upload)?;
                     let record = ComponentRecord { digest: text, size: upload.size };
                     components.insert(component, record);
                 }
@@ -184,6 +186,21 @@ impl Control {
             components,
         };
         Ok((record, app))
+    }
+
+    /// Has an upload that is old, and about to be used, stay until it is.
+    pub(crate) fn keep_upload(
+        &self,
+        tenant: &Name,
+        digest: &Digest,
+        upload: &UploadRecord,
+    ) -> Result<(), Problem> {
+        let now = clock::now();
+        if upload.created.saturating_add(UNUSED_UPLOAD / 2) < now {
+            let record = UploadRecord { created: now, ..upload.clone() };
+            self.registry.add_upload(tenant, digest, &record)?;
+        }
+        Ok(())
     }
 
     /// Compiles and links: in a thread of its own, since it takes long.

@@ -16,6 +16,7 @@ mod reload;
 mod status;
 mod stored;
 mod sweep;
+mod telemetry;
 mod tenants;
 mod tokens;
 mod traffic;

@@ -13,6 +13,7 @@ use dhow_capabilities::GuestOutput;
 use dhow_engine::{Compiler, Instances, Options};
 use dhow_host::{Host, Settings};
 use dhow_manifest::{Listen, Name, Operator};
+use dhow_telemetry::Meter;
 use dhow_triggers::http::{Certificates, HttpTrigger};
 use tokio::{
     net::TcpListener,
@@ -33,6 +34,7 @@ use crate::{
     readiness::Readiness,
     registry::Registry,
     reload::Reloader,
+    telemetry,
     tenants::{Environment, Tenants},
     tokens::Tokens,
 };
@@ -93,7 +95,7 @@ impl Production {
             setup;
         let data = Arc::new(DataFolder::open(&data)?);
         let host = host(&data, instances, compiler)?;
-        let logs = Logs::new(console);
+        let logs = Logs::open(&data, console).map_err(StartError::Thread)?;
         let server = operator.server.clone();
         let listeners = listen(&server.listen).await?;
         let admin_address = server.admin.or_else(|| DEFAULT_ADMIN.parse().ok());
@@ -140,6 +142,11 @@ impl Production {
     /// The token that was made since there was none, which is to be shown this once.
     pub fn first_token(&self) -> Option<&str> {
         self.first_token.as_deref()
+    }
+
+    /// Has `meter` know its metrics.
+    pub fn observe(&self, meter: &Meter) {
+        telemetry::observe(&self.control, meter);
     }
 
     /// By which the configuration is changed while it runs.

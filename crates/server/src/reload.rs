@@ -25,6 +25,7 @@ impl Reloader {
                 ..before.server.clone()
             },
             egress: before.egress.clone(),
+            telemetry: before.telemetry.clone(),
             backends: before.backends.clone(),
             secrets: before.secrets.clone(),
             ..operator
@@ -49,6 +50,7 @@ fn waiting_for_restart(before: &Operator, after: &Operator) -> Vec<&'static str>
     check("backend", before.backends != after.backends);
     check("secrets", before.secrets != after.secrets);
     check("egress", before.egress != after.egress);
+    check("telemetry", before.telemetry != after.telemetry);
     let of_tenants = |operator: &Operator| {
         let tenants = operator.tenants.iter();
         let own = tenants.map(|(name, it)| (name.clone(), it.backends.clone(), it.secrets.clone()));

@@ -37,11 +37,23 @@ pub(crate) fn of(
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: control.started.elapsed().as_secs(),
-        in_flight: control.host.invocations() as u64,
+        in_flight: in_flight(control, tenant),
         apps: apps.into_iter().map(|(summary, app)| of_app(control, &app, &summary)).collect(),
         apps_total,
         tenants: tenants(control, tenant)?,
     })
+}
+
+/// The requests under way of `tenant`, or of all: nobody learns how much others have to do.
+fn in_flight(control: &Control, tenant: Option<&Name>) -> u64 {
+    match tenant {
+        None => control.host.invocations() as u64,
+        Some(name) => {
+            let all = control.tenants.all();
+            let found = all.iter().find(|tenant| tenant.name() == name);
+            found.map_or(0, |tenant| u64::from(tenant.under_way()))
+        }
+    }
 }
 
 fn summary(app: &KnownApp) -> Summary {
@@ -55,6 +67,9 @@ fn summary(app: &KnownApp) -> Summary {
 fn of_app(control: &Control, app: &KnownApp, summary: &Summary) -> AppStatus {
     let millis = |time: Duration| (time.as_secs_f64() * 1e5).round() / 100.0;
     let (tenant, name) = &app.key;
+    let share = app.site.share();
+    let denials = app.site.tenant().capabilities().denials().counts();
+    let denied = denials.iter().filter(|((of, ..), _)| of == name).map(|(_, count)| count).sum();
     AppStatus {
         tenant: tenant.to_string(),
         app: name.to_string(),
@@ -65,6 +80,11 @@ fn of_app(control: &Control, app: &KnownApp, summary: &Summary) -> AppStatus {
         p50_ms: summary.percentile(0.5).map(millis),
         p99_ms: summary.percentile(0.99).map(millis),
         requests: app.site.revisions().values().map(|it| it.stats().requests()).sum(),
+        memory_bytes: share.account().memory(),
+        instances: share.account().instances() as u64,
+        cpu_seconds: share.account().cpu_time().as_secs_f64(),
+        in_flight: u64::from(share.under_way()),
+        denied,
     }
 }
 

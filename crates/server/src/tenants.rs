@@ -8,7 +8,7 @@ use std::{
 use arc_swap::ArcSwap;
 use dhow_capabilities::{BackendError, Backends, Capabilities, GuestOutput, SecretFolder};
 use dhow_host::{Host, ReserveError, Tenant};
-use dhow_manifest::{Name, Operator};
+use dhow_manifest::{AppQuota, Name, Operator};
 use thiserror::Error;
 
 use crate::{data::DataFolder, logs::Logs};
@@ -35,6 +35,10 @@ pub enum TenantError {
     Backends { tenant: Name, errors: Vec<BackendError> },
     #[error("tenant `{tenant}`: {error}")]
     Reserve { tenant: Name, error: ReserveError },
+}
+
+fn app_quotas(operator: &Operator, tenant: &Name) -> BTreeMap<Name, AppQuota> {
+    operator.tenants.get(tenant).map(|settings| settings.apps.clone()).unwrap_or_default()
 }
 
 fn list(errors: &[BackendError]) -> String {
@@ -75,6 +79,7 @@ impl Tenants {
         for (name, tenant) in &*by_name {
             let quota = operator.quota_of(name);
             tenant.set_quota(&quota);
+            tenant.set_app_quotas(&app_quotas(&operator, name));
             tenant.set_ceilings(operator.limits);
             self.logs.log(name).set_rate(quota.log);
         }
@@ -92,11 +97,12 @@ impl Tenants {
         let quota = operator.quota_of(name);
         let output: Arc<dyn GuestOutput> = Arc::new(self.logs.of_tenant(name, quota.log));
         // Nothing of the server's environment is a tenant's.
-        let capabilities = Capabilities::new(output, |_| None, backends);
+        let capabilities = Capabilities::new(output, |_| None, backends).of_tenant(name);
         let tenant = self
             .host
             .tenant(name.clone(), capabilities, operator.limits, Some(&quota))
             .map_err(|error| TenantError::Reserve { tenant: name.clone(), error })?;
+        tenant.set_app_quotas(&app_quotas(&operator, name));
         by_name.insert(name.clone(), tenant.clone());
         Ok(tenant)
     }

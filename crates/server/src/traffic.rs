@@ -19,7 +19,7 @@ const MAX_WHOLE: usize = 10;
 /// How often it is looked how a new revision does.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Fewer requests say nothing about a revision.
+/// Fewer requests say nothing about a revision while more may come.
 const MIN_REQUESTS: u64 = 20;
 
 /// Gives the new revision `number` its first part of the traffic: all of it, unless there is a rollout and
@@ -162,8 +162,9 @@ impl Control {
     fn look_at_rollout(&self, app: &KnownApp) -> Result<bool, Problem> {
         let Some(record) = self.registry.app(&app.key)? else { return Ok(false) };
         let Some(RolloutRecord { revision, until, .. }) = record.rollout else { return Ok(false) };
-        let failure = self.failure_of(app, revision)?;
-        if failure.is_none() && clock::now() < until {
+        let is_over = clock::now() >= until;
+        let failure = self.failure_of(app, revision, if is_over { 1 } else { MIN_REQUESTS })?;
+        if failure.is_none() && !is_over {
             return Ok(true);
         }
         let mut changing = self.change_existing(&app.key)?;
@@ -187,8 +188,13 @@ impl Control {
         Ok(false)
     }
 
-    /// What is wrong with a new revision, by the bounds of its own manifest.
-    fn failure_of(&self, app: &KnownApp, number: u32) -> Result<Option<String>, Problem> {
+    /// What is wrong with a new revision, by the bounds of its own manifest, after `least` requests.
+    fn failure_of(
+        &self,
+        app: &KnownApp,
+        number: u32,
+        least: u64,
+    ) -> Result<Option<String>, Problem> {
         let Some(revision) = app.site.revisions().get(&number).cloned() else {
             return Ok(Some("it is gone".to_owned()));
         };
@@ -200,13 +206,13 @@ impl Control {
         };
         let mut summary = Summary::default();
         revision.stats().add_to(&mut summary);
-        Ok(excess(&bounds, &summary))
+        Ok(excess(&bounds, &summary, least))
     }
 }
 
-/// By what `summary` is beyond `bounds`.
-fn excess(bounds: &Rollout, summary: &Summary) -> Option<String> {
-    if summary.requests < MIN_REQUESTS {
+/// By what `summary` is beyond `bounds`, if it is of `least` requests.
+fn excess(bounds: &Rollout, summary: &Summary, least: u64) -> Option<String> {
+    if summary.requests < least {
         return None;
     }
     let Summary { requests, errors, .. } = summary;
@@ -238,6 +244,9 @@ pub(crate) fn check_name(text: &str) -> Result<Name, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use dhow_host::Stats;
+    use http::StatusCode;
+
     use super::*;
 
     fn rollout() -> Rollout {
@@ -289,5 +298,34 @@ mod tests {
                 assert_eq!(scaled.values().sum::<u8>(), whole, "{shares:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_beyond_the_bounds() {
+        let summary = |requests: u32, errors: u32, time| {
+            let stats = Stats::default();
+            for number in 0..requests {
+                let is_error = number < errors;
+                let status = if is_error { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
+                stats.record(status, time);
+            }
+            let mut summary = Summary::default();
+            stats.add_to(&mut summary);
+            summary
+        };
+        let (brief, long) = (Duration::from_millis(1), Duration::from_secs(2));
+        let excess = |summary, least| excess(&rollout(), &summary, least);
+        assert_eq!(excess(summary(100, 5, brief), MIN_REQUESTS), None);
+        let failed = excess(summary(100, 6, brief), MIN_REQUESTS).unwrap();
+        assert!(failed.starts_with("6 of 100 requests failed"), "{failed}");
+        let slow = excess(summary(100, 0, long), MIN_REQUESTS).unwrap();
+        assert!(
+            slow.contains("its 99th percentile was ") && slow.contains("1s are allowed"),
+            "{slow}"
+        );
+        // A few say nothing yet, and something where there are no more to come.
+        assert_eq!(excess(summary(3, 3, brief), MIN_REQUESTS), None);
+        assert!(excess(summary(3, 3, brief), 1).is_some());
+        assert_eq!(excess(summary(0, 0, brief), 1), None);
     }
 }

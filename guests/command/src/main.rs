@@ -5,6 +5,8 @@ use std::{
     io::{Read, Write, stdin},
     net::{TcpListener, UdpSocket},
     process::exit,
+    thread::sleep,
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 fn main() {
@@ -20,6 +22,12 @@ fn main() {
         }
         ["read", path] => print(fs::read_to_string(path)),
         ["write", path, text] => print(fs::write(path, text).map(|()| "written".to_owned())),
+        ["sleep", seconds] => {
+            let now = || UNIX_EPOCH.elapsed().unwrap().as_secs();
+            let (start, clock) = (now(), Instant::now());
+            sleep(Duration::from_secs(seconds.parse().unwrap()));
+            println!("{start} {} {}", now(), clock.elapsed().as_secs());
+        }
         ["udp-echo", address] => echo_datagram(address).unwrap_or_else(|error| fail(&error)),
         ["tcp-echo", address] => echo_connection(address).unwrap_or_else(|error| fail(&error)),
         // The standard library passes on only whether it was 0.

@@ -1,6 +1,7 @@
 //! Tries what it may do, as the path says: `/env/NAME`, `/http/AUTHORITY/PATH`, `/tcp/ADDRESS`,
 //! `/file/PATH` (in which `:` stands for `/`), `/keyvalue/LABEL`, `/sql/LABEL`, by WASI 0.3 or an
-//! interface of our own, and by WASI 0.2 with a `2` behind the word; `/config/KEY`; `/log/TEXT`.
+//! interface of our own, and by WASI 0.2 with a `2` behind the word, as `/random/BYTES`, which asks for
+//! so many at once; `/config/KEY`; `/log/TEXT`.
 //! Answers with `Ok(…)` or `Err(…)`.
 //!
 //! As middleware it passes on what begins with `/next`, and adds a header to the response.
@@ -78,6 +79,8 @@ async fn run(words: &[&str]) -> String {
         ["keyvalue2", label] => format!("{:?}", two::keyvalue(label)),
         ["sql", label] => format!("{:?}", three::sql(label).await),
         ["sql2", label] => format!("{:?}", two::sql(label)),
+        ["random", count] => format!("Ok({})", three::random(count.parse().unwrap())),
+        ["random2", count] => format!("Ok({})", two::random(count.parse().unwrap())),
         ["config", key] => format!("{:?}", config::wasi::config::store::get(key)),
         ["log", text] => {
             eprintln!("{text}");

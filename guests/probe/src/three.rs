@@ -12,6 +12,7 @@ use wasip3::{
         client,
         types::{Fields, Request, Response, Scheme},
     },
+    random::random::get_random_bytes,
     sockets::types::{IpAddressFamily, IpSocketAddress, Ipv4SocketAddress, TcpSocket},
     wit_future,
 };
@@ -79,4 +80,9 @@ pub async fn sql(label: &str) -> Result<u64, String> {
     let database = opened.map_err(|error| format!("{error:?}"))?;
     let statement = "CREATE TABLE IF NOT EXISTS t (i INTEGER)".to_owned();
     database.execute(statement, Vec::new()).await.map_err(|error| format!("{error:?}"))
+}
+
+/// How many random bytes come of asking for `count`.
+pub fn random(count: u64) -> usize {
+    get_random_bytes(count).len()
 }

@@ -2,9 +2,12 @@
 
 use std::{fs, net::TcpStream};
 
-use wasip2::http::{
-    outgoing_handler,
-    types::{Fields, OutgoingRequest, Scheme},
+use wasip2::{
+    http::{
+        outgoing_handler,
+        types::{Fields, OutgoingRequest, Scheme},
+    },
+    random::random::get_random_bytes,
 };
 
 mod keyvalue_bindings {
@@ -49,4 +52,9 @@ pub fn keyvalue(label: &str) -> Result<bool, String> {
 
 pub fn sql(label: &str) -> Result<(), String> {
     Connection::open(label).map(drop).map_err(|error| error.trace())
+}
+
+/// How many random bytes come of asking for `count`.
+pub fn random(count: u64) -> usize {
+    get_random_bytes(count).len()
 }

@@ -1,6 +1,6 @@
 //! Uses sockets as the path says, by the standard library and so WASI 0.2: `/lookup/NAME`,
 //! `/tcp/ADDRESS/TEXT` and `/udp/ADDRESS/TEXT` (sends a line and answers with the line that comes
-//! back), `/listen/ADDRESS` (answers with where it listens).
+//! back), `/listen/ADDRESS` and `/udp-listen/ADDRESS` (answer with where it listens).
 
 use std::{
     io::{self, BufRead as _, BufReader, Write as _},
@@ -49,6 +49,7 @@ fn run(words: &[&str]) -> io::Result<String> {
             String::from_utf8_lossy(&buffer[..length]).into_owned()
         }
         ["listen", address] => TcpListener::bind(address)?.local_addr()?.to_string(),
+        ["udp-listen", address] => UdpSocket::bind(address)?.local_addr()?.to_string(),
         _ => "what?".to_owned(),
     })
 }

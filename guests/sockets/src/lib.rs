@@ -1,6 +1,6 @@
 //! Uses sockets as the path says: `/lookup/NAME`, `/tcp/ADDRESS/TEXT` and `/udp/ADDRESS/TEXT` (sends
-//! a line and answers with the line that comes back), `/listen/ADDRESS` (answers with where it
-//! listens). `sockets-p2` does the same in WASI 0.2.
+//! a line and answers with the line that comes back), `/listen/ADDRESS` and `/udp-listen/ADDRESS`
+//! (answer with where it listens). `sockets-p2` does the same in WASI 0.2.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
@@ -65,6 +65,11 @@ async fn run(words: &[&str]) -> Result<String, String> {
             let socket = TcpSocket::create(IpAddressFamily::Ipv4).map_err(named)?;
             socket.bind(address_of(address)).map_err(named)?;
             let _connections = socket.listen().map_err(named)?;
+            Ok(format!("{:?}", socket.get_local_address().map_err(named)?))
+        }
+        ["udp-listen", address] => {
+            let socket = UdpSocket::create(IpAddressFamily::Ipv4).map_err(named)?;
+            socket.bind(address_of(address)).map_err(named)?;
             Ok(format!("{:?}", socket.get_local_address().map_err(named)?))
         }
         _ => Ok("what?".to_owned()),

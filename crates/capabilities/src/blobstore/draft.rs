@@ -22,6 +22,7 @@ use bindings::wasi::blobstore::{
     container::{self, ContainerMetadata, ObjectMetadata},
     types,
 };
+use dhow_telemetry::span::traced;
 use futures_util::{StreamExt as _, stream::BoxStream};
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
@@ -138,11 +139,11 @@ impl blobstore::Host for View<'_> {
     }
 
     async fn copy_object(&mut self, src: ObjectId, dest: ObjectId) -> Served<()> {
-        answer(self.copy(&src, &dest).await)
+        answer(traced("blobstore", "copy", self.copy(&src, &dest)).await)
     }
 
     async fn move_object(&mut self, src: ObjectId, dest: ObjectId) -> Served<()> {
-        answer(self.rename(&src, &dest).await)
+        answer(traced("blobstore", "move", self.rename(&src, &dest)).await)
     }
 }
 
@@ -169,7 +170,9 @@ impl container::HostContainer for View<'_> {
     ) -> Served<Resource<IncomingValue>> {
         // Some ask for everything by an end that is no size.
         let length = (end < u64::MAX >> 1).then(|| end.saturating_add(1).saturating_sub(start));
-        match self.store(&this)?.get(&name, Some(Range { start, length })).await {
+        let range = Range { start, length };
+        let store = self.store(&this)?;
+        match traced("blobstore", "get", store.get(&name, Some(range))).await {
             Ok(object) => Ok(Ok(self.table.push(IncomingValue::new(object))?)),
             Err(error) => answer(Err(error)),
         }
@@ -186,7 +189,8 @@ impl container::HostContainer for View<'_> {
     }
 
     async fn list_objects(&mut self, this: Resource<Container>) -> Served<Resource<Names>> {
-        match self.store(&this)?.entries(String::new()).await {
+        let store = self.store(&this)?;
+        match traced("blobstore", "list", store.entries(String::new())).await {
             Ok(entries) => {
                 let names = Names { entries, received: Vec::new().into_iter() };
                 Ok(Ok(self.table.push(names)?))
@@ -196,7 +200,8 @@ impl container::HostContainer for View<'_> {
     }
 
     async fn delete_object(&mut self, this: Resource<Container>, name: String) -> Served<()> {
-        answer(self.store(&this)?.delete(&name).await)
+        let store = self.store(&this)?;
+        answer(traced("blobstore", "delete", store.delete(&name)).await)
     }
 
     async fn delete_objects(
@@ -214,7 +219,8 @@ impl container::HostContainer for View<'_> {
     }
 
     async fn has_object(&mut self, this: Resource<Container>, name: String) -> Served<bool> {
-        match self.store(&this)?.head(&name).await {
+        let store = self.store(&this)?;
+        match traced("blobstore", "head", store.head(&name)).await {
             Ok(_) => Ok(Ok(true)),
             Err(Error::NotFound) => Ok(Ok(false)),
             Err(error) => answer(Err(error)),
@@ -228,7 +234,7 @@ impl container::HostContainer for View<'_> {
     ) -> Served<ObjectMetadata> {
         let Container { label, store } = self.table.get(&this)?;
         let (container, store) = (label.clone(), store.clone());
-        let found = store.head(&name).await;
+        let found = traced("blobstore", "head", store.head(&name)).await;
         answer(found.map(|metadata| ObjectMetadata {
             name,
             container,
@@ -288,7 +294,8 @@ impl types::HostOutgoingValue for View<'_> {
 
     /// Traps where the body was not dropped before, as the interface says.
     async fn finish(&mut self, this: Resource<OutgoingValue>) -> Served<()> {
-        answer(self.table.delete(this)?.finish().await)
+        let writing = self.table.delete(this)?;
+        answer(traced("blobstore", "put", writing.finish()).await)
     }
 
     async fn drop(&mut self, this: Resource<OutgoingValue>) -> wasmtime::Result<()> {

@@ -124,8 +124,11 @@ pub(super) fn connect(
 
 fn check_endpoint(endpoint: &str) -> Result<(), BucketError> {
     let uri: Uri = endpoint.parse().map_err(|_| BucketError::Endpoint)?;
-    let is_plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
-        && matches!(uri.path(), "" | "/")
+    // Of a port that is none http's parser says nothing, and there would be the scheme's in its place.
+    let is_plain = uri.authority().is_some_and(|authority| {
+        let port = authority.as_str().len() > authority.host().len();
+        !authority.as_str().contains('@') && (!port || authority.port_u16().is_some())
+    }) && matches!(uri.path(), "" | "/")
         && uri.query().is_none();
     match uri.scheme_str() {
         Some("http" | "https") if is_plain => Ok(()),

@@ -6,6 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use dhow_telemetry::span::traced;
 use futures_util::StreamExt as _;
 use wasmtime::{
     StoreContextMut,
@@ -85,10 +86,11 @@ impl<T: Send> interface::HostContainerWithStore<T> for Blobs {
         range: Option<Range>,
     ) -> Served<(Metadata, StreamReader<u8>, Ended)> {
         let store = store(accessor, &container)?;
-        let Object { metadata, content, .. } = match store.get(&name, range).await {
-            Ok(object) => object,
-            Err(error) => return Ok(Err(error)),
-        };
+        let Object { metadata, content, .. } =
+            match traced("blobstore", "get", store.get(&name, range)).await {
+                Ok(object) => object,
+                Err(error) => return Ok(Err(error)),
+            };
         accessor.with(|store| {
             let (content, ended) = reading::give(store, content, Err(unread()))?;
             Ok(Ok((metadata, content, ended)))
@@ -100,7 +102,8 @@ impl<T: Send> interface::HostContainerWithStore<T> for Blobs {
         container: Resource<Container>,
         name: String,
     ) -> Served<Metadata> {
-        Ok(store(accessor, &container)?.head(&name).await)
+        let store = store(accessor, &container)?;
+        Ok(traced("blobstore", "head", store.head(&name)).await)
     }
 
     async fn put(
@@ -115,7 +118,8 @@ impl<T: Send> interface::HostContainerWithStore<T> for Blobs {
         accessor.with(|mut store| content.pipe(&mut store, Consumer(pipe)))?;
         // Here and not in a task of its own: a call that is given up is not polled again, so that
         // the end of a guest never looks like the end of its content.
-        Ok(store(accessor, &container)?.put(&name, received, options).await)
+        let store = store(accessor, &container)?;
+        Ok(traced("blobstore", "put", store.put(&name, received, options)).await)
     }
 
     async fn delete(
@@ -123,7 +127,8 @@ impl<T: Send> interface::HostContainerWithStore<T> for Blobs {
         container: Resource<Container>,
         name: String,
     ) -> Served<()> {
-        Ok(store(accessor, &container)?.delete(&name).await)
+        let store = store(accessor, &container)?;
+        Ok(traced("blobstore", "delete", store.delete(&name)).await)
     }
 
     async fn entries(
@@ -132,7 +137,7 @@ impl<T: Send> interface::HostContainerWithStore<T> for Blobs {
         prefix: String,
     ) -> Served<(StreamReader<Entry>, Ended)> {
         let store = store(accessor, &container)?;
-        let entries = match store.entries(prefix).await {
+        let entries = match traced("blobstore", "list", store.entries(prefix)).await {
             Ok(entries) => entries.boxed(),
             Err(error) => return Ok(Err(error)),
         };
@@ -145,7 +150,8 @@ impl<T: Send> interface::HostContainerWithStore<T> for Blobs {
         source: String,
         target: String,
     ) -> Served<()> {
-        Ok(store(accessor, &container)?.copy(&source, &target).await)
+        let store = store(accessor, &container)?;
+        Ok(traced("blobstore", "copy", store.copy(&source, &target)).await)
     }
 
     async fn drop(

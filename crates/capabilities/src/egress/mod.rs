@@ -13,7 +13,7 @@ use std::{
 };
 
 use dhow_engine::{Bucket, Rate};
-use dhow_manifest::{self as manifest, Endpoint, Rule};
+use dhow_manifest::{self as manifest, Endpoint, HostPattern, Peer, Rule};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use hickory_resolver::{
     TokioResolver,
@@ -30,7 +30,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use crate::tls::Tls;
-use public::is_public;
+use public::{is_public, is_public_network};
 
 /// What the operator lets guests reach.
 pub(crate) struct Egress {
@@ -41,6 +41,8 @@ pub(crate) struct Egress {
     connections: Bucket,
     /// Whether they may open none.
     is_closed: AtomicBool,
+    /// Whether who grants is not who runs the machine: what is not public has to be named by the operator.
+    is_confined: AtomicBool,
 }
 
 impl Default for Egress {
@@ -50,6 +52,7 @@ impl Default for Egress {
             resolver: None,
             connections: Bucket::new(None),
             is_closed: AtomicBool::new(false),
+            is_confined: AtomicBool::new(false),
         }
     }
 }
@@ -62,6 +65,12 @@ impl Egress {
     pub(crate) fn new(rules: &manifest::Egress) -> Result<Self, NameServerError> {
         let resolver = if rules.dns.is_empty() { None } else { Some(resolver(&rules.dns)?) };
         Ok(Self { rules: rules.clone(), resolver, ..Self::default() })
+    }
+
+    /// From here on manifests are anybody's: this machine and its neighbours are reached only where the
+    /// operator names them.
+    pub(crate) fn confine(&self) {
+        self.is_confined.store(true, Relaxed);
     }
 
     /// Bounds how many connections guests open for each second. Those of a second may come at once.
@@ -85,10 +94,21 @@ impl Egress {
         let is_allowed =
             self.rules.allow.as_ref().is_none_or(|rules| rules.iter().any(|r| r.covers(endpoint)));
         let is_denied = self.rules.deny.iter().any(|rule| rule.covers(endpoint));
-        if is_allowed && !is_denied {
-            return Ok(());
+        let beyond = |why| Err(BeyondEgress { endpoint: endpoint.to_string(), why });
+        if is_denied {
+            return beyond(Why::Denied);
         }
-        Err(BeyondEgress { endpoint: endpoint.to_string(), is_denied })
+        if !is_allowed {
+            return beyond(Why::NotAllowed);
+        }
+        let is_named = || {
+            let mut allowed = self.rules.allow.iter().flatten();
+            allowed.any(|rule| matches!(rule, Rule::Endpoint(_)) && rule.covers(endpoint))
+        };
+        if self.is_confined.load(Relaxed) && !is_elsewhere(&endpoint.peer) && !is_named() {
+            return beyond(Why::NotPublic);
+        }
+        Ok(())
     }
 
     /// Whether `address`, which is granted as such, may be reached.
@@ -98,8 +118,11 @@ impl Egress {
             Rule::Anybody(_) => rule.contains(address) && is_public(address.ip().to_canonical()),
             Rule::Endpoint(_) => rule.contains(address),
         };
-        !self.is_denied(address)
-            && self.rules.allow.as_ref().is_none_or(|rules| rules.iter().any(by_rule))
+        let is_allowed = match &self.rules.allow {
+            Some(rules) => rules.iter().any(by_rule),
+            None => !self.is_confined.load(Relaxed) || is_public(address.ip().to_canonical()),
+        };
+        is_allowed && !self.is_denied(address)
     }
 
     /// Whether `address`, to which a granted name leads, may be reached: since whoever runs the
@@ -231,9 +254,13 @@ impl Egress {
         if self.rules.deny.iter().any(|rule| rule.is_for_name(&name, port)) {
             return Err(EgressError::Denied(*first));
         }
-        let is_local = name == "localhost" || name.ends_with(".localhost");
+        let is_local = is_local(&name);
         let allowed = |address: &SocketAddr| match is_local {
-            true => address.ip().to_canonical().is_loopback() && !self.is_denied(*address),
+            true => {
+                address.ip().to_canonical().is_loopback()
+                    && !self.is_denied(*address)
+                    && (!self.is_confined.load(Relaxed) || self.is_named(*address))
+            }
             false => self.permits_found(*address),
         };
         let addresses = found.iter().map(|ip| SocketAddr::new(*ip, port));
@@ -268,22 +295,47 @@ pub(crate) struct NameServerError(String);
 
 /// A grant for more than the operator allows.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("it may reach {endpoint}, which the operator {}", if *is_denied { "denies" } else { "does not allow" })]
+#[error("it may reach {endpoint}, which {why}")]
 pub struct BeyondEgress {
     /// As in a grant.
     pub endpoint: String,
-    is_denied: bool,
+    why: Why,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+enum Why {
+    #[error("the operator denies")]
+    Denied,
+    #[error("the operator does not allow")]
+    NotAllowed,
+    #[error("is not on the internet, and which the operator has not named")]
+    NotPublic,
+}
+
+/// Whether `peer` is on the internet: no name of this machine, and no network with anything in it that is
+/// not public.
+fn is_elsewhere(peer: &Peer) -> bool {
+    match peer {
+        Peer::Named(HostPattern::Name(name) | HostPattern::Below(name)) => !is_local(name),
+        Peer::Named(HostPattern::Address(address)) => is_public(address.to_canonical()),
+        Peer::Network(network) => is_public_network(*network),
+    }
+}
+
+/// RFC 6761, section 6.3.
+fn is_local(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 impl BeyondEgress {
     /// What to do about it.
     pub(crate) fn help(&self) -> String {
-        match self.is_denied {
-            true => {
+        match self.why {
+            Why::Denied => {
                 "remove the grant, or the rule from egress.deny of the operator's configuration"
                     .to_owned()
             }
-            false => format!(
+            Why::NotAllowed | Why::NotPublic => format!(
                 "write in the operator's configuration: egress.allow = [{:?}]",
                 self.endpoint
             ),

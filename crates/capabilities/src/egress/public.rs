@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
+
 /// Whether anybody on the internet could reach `address`: what is left after the special-purpose
 /// registries of IANA (RFC 6890 and later entries) and multicast.
 pub(super) fn is_public(address: IpAddr) -> bool {
@@ -10,6 +12,39 @@ pub(super) fn is_public(address: IpAddr) -> bool {
         IpAddr::V6(address) => is_public_v6(address),
     }
 }
+
+/// Whether all of `network` is public.
+pub(super) fn is_public_network(network: IpNet) -> bool {
+    // All that is special lies within an edge of a network, or all of the network within it: whatever begins
+    // or ends inside of `network` is seen at that place.
+    let mut edges = SPECIAL.iter().filter_map(|special| special.parse::<IpNet>().ok());
+    is_public(network.network().to_canonical())
+        && is_public(network.broadcast().to_canonical())
+        && !edges.any(|special| network.contains(&special.network()))
+}
+
+/// What [`is_public`] says no to and lies between addresses that are public.
+const SPECIAL: [&str; 19] = [
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.88.99.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "224.0.0.0/3",
+    "64:ff9b::/96",
+    "2001::/23",
+    "2001:db8::/32",
+    "2002::/16",
+    "3fff::/20",
+];
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
@@ -82,6 +117,27 @@ mod tests {
             ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "64:ff9b::101:101"]
         {
             assert!(is_public(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_network_is_public_where_all_of_it_is() {
+        for network in ["1.1.1.0/24", "8.0.0.0/7", "2606:4700::/32", "1.1.1.1/32"] {
+            assert!(is_public_network(network.parse().unwrap()), "{network}");
+        }
+        for network in [
+            "0.0.0.0/0",
+            "128.0.0.0/1",
+            "10.1.0.0/16",
+            "169.254.169.254/32",
+            "192.0.0.0/16",
+            "203.0.0.0/8",
+            "::/0",
+            "2000::/3",
+            "2001::/16",
+            "::1/128",
+        ] {
+            assert!(!is_public_network(network.parse().unwrap()), "{network}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dhow_telemetry::span::traced;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::component::{Accessor, Resource, StreamReader};
@@ -153,7 +154,8 @@ async fn set(
         }
     };
     let version = version_of(&value);
-    let is_set = store.put(key, value, ttl, condition).await?;
+    let put = store.put(key, value, ttl, condition);
+    let is_set = traced("keyvalue", "set", put).await?;
     if is_set { Ok(version) } else { Err(Error::Conflict) }
 }
 
@@ -167,7 +169,8 @@ async fn delete(
     };
     check_key(&key)?;
     let _reading = traffic.reading().await;
-    if store.remove(key, version).await? { Ok(()) } else { Err(Error::Conflict) }
+    let removed = traced("keyvalue", "delete", store.remove(key, version)).await?;
+    if removed { Ok(()) } else { Err(Error::Conflict) }
 }
 
 /// The keys that begin with `prefix`, as many at a time as the store gives, when they are wanted.
@@ -178,7 +181,8 @@ fn pages(store: Arc<dyn Store>, prefix: String) -> Batches<String, Error> {
         let (store, prefix) = (store.clone(), prefix.clone());
         async move {
             let Some(cursor) = next else { return Ok(None) };
-            let Keys { keys, next } = store.keys(prefix, cursor).await?;
+            let page = store.keys(prefix, cursor);
+            let Keys { keys, next } = traced("keyvalue", "keys", page).await?;
             if keys.is_empty() {
                 // Others have a turn, however many have expired.
                 tokio::task::yield_now().await;

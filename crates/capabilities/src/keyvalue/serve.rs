@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use dhow_telemetry::span::traced;
 use thiserror::Error;
 use wasmtime::component::{HasData, Resource, ResourceTable};
 
@@ -137,7 +138,8 @@ impl View<'_> {
             return Ok(Err(Failure::Swapped));
         }
         let expected = expected.map_or(Condition::Absent, Condition::Value);
-        let swapped = match store.put(key.clone(), value, None, expected).await {
+        let put = store.put(key.clone(), value, None, expected);
+        let swapped = match traced("keyvalue", "swap", put).await {
             Ok(swapped) => swapped,
             Err(error) => return Ok(Err(error.into())),
         };
@@ -156,7 +158,7 @@ impl Cas {
 
 pub(super) async fn get(store: &dyn Store, key: String) -> Served<Option<Vec<u8>>> {
     check_key(&key)?;
-    Ok(store.get(vec![key]).await?.pop().flatten())
+    Ok(traced("keyvalue", "get", store.get(vec![key])).await?.pop().flatten())
 }
 
 pub(super) async fn set(store: &dyn Store, entries: Vec<(String, Vec<u8>)>) -> Served<()> {
@@ -167,17 +169,17 @@ pub(super) async fn set(store: &dyn Store, entries: Vec<(String, Vec<u8>)>) -> S
     if entries.iter().map(|(_, value)| value.len()).sum::<usize>() > MAX_VALUES {
         return Err(Failure::Batch);
     }
-    Ok(store.set(entries).await?)
+    Ok(traced("keyvalue", "set", store.set(entries)).await?)
 }
 
 pub(super) async fn delete(store: &dyn Store, keys: Vec<String>) -> Served<()> {
     check_batch(keys.iter())?;
-    Ok(store.delete(keys).await?)
+    Ok(traced("keyvalue", "delete", store.delete(keys)).await?)
 }
 
 pub(super) async fn exists(store: &dyn Store, key: String) -> Served<bool> {
     check_key(&key)?;
-    Ok(store.exists(key).await?)
+    Ok(traced("keyvalue", "exists", store.exists(key)).await?)
 }
 
 /// The keys that are there, with their values.
@@ -186,17 +188,17 @@ pub(super) async fn get_many(
     keys: Vec<String>,
 ) -> Served<Vec<Option<(String, Vec<u8>)>>> {
     check_batch(keys.iter())?;
-    let values = store.get(keys.clone()).await?;
+    let values = traced("keyvalue", "get", store.get(keys.clone())).await?;
     Ok(keys.into_iter().zip(values).map(|(key, value)| Some((key, value?))).collect())
 }
 
 pub(super) async fn increment(store: &dyn Store, key: String, delta: i64) -> Served<i64> {
     check_key(&key)?;
-    Ok(store.increment(key, delta).await?)
+    Ok(traced("keyvalue", "increment", store.increment(key, delta)).await?)
 }
 
 pub(super) async fn keys(store: &dyn Store, cursor: Option<String>) -> Served<Keys> {
-    Ok(store.keys(String::new(), cursor).await?)
+    Ok(traced("keyvalue", "keys", store.keys(String::new(), cursor)).await?)
 }
 
 /// All keys, where they are not too many: for the draft whose cursor is a number, which only
@@ -205,7 +207,8 @@ pub(super) async fn all_keys(store: &dyn Store) -> Served<Vec<String>> {
     let mut found = Vec::new();
     let mut cursor = None;
     loop {
-        let Keys { keys, next } = store.keys(String::new(), cursor).await?;
+        let page = store.keys(String::new(), cursor);
+        let Keys { keys, next } = traced("keyvalue", "keys", page).await?;
         found.extend(keys);
         if found.len() > MAX_BATCH * 10 {
             return Err(Failure::Keys);

@@ -12,6 +12,7 @@ mod bindings {
 use std::sync::Arc;
 
 use bindings::spin::redis::redis::{self as interface, Error, RedisParameter, RedisResult};
+use dhow_telemetry::span::traced;
 use redis::{Cmd, Value};
 use wasmtime::component::{Accessor, HasData, Resource, ResourceTable};
 
@@ -176,7 +177,7 @@ fn server<T>(
 }
 
 async fn ask(server: &Server, command: &Cmd) -> Result<Value, Error> {
-    server.run(command).await.map_err(|failure| match failure {
+    traced("redis", "command", server.run(command)).await.map_err(|failure| match failure {
         Failure::Unreachable => Error::Other("the server can't be reached".to_owned()),
         Failure::Said { code, words }
             if code == "WRONGTYPE" || words.contains("not an integer") =>

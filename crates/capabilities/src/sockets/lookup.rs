@@ -8,6 +8,7 @@ use std::{
     vec,
 };
 
+use dhow_telemetry::span::traced;
 use url::Host;
 use wasmtime::{
     StoreContextMut,
@@ -69,7 +70,8 @@ impl Opened {
             Some(Host::Ipv6(address)) => Ok(vec![address.into()]),
             Some(Host::Domain(name)) => {
                 if self.endpoints_of(&name).next().is_some() {
-                    return Box::pin(self.clone().resolve_granted(name));
+                    let resolving = self.clone().resolve_granted(name);
+                    return Box::pin(traced("sockets", "lookup", resolving));
                 }
                 self.policy.audit.deny(
                     "sockets",

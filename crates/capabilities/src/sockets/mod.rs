@@ -15,6 +15,7 @@ use std::{
 };
 
 use dhow_manifest::{Endpoint, Sockets};
+use dhow_telemetry::span::call;
 use wasmtime_wasi::{WasiCtxBuilder, sockets::SocketAddrUse};
 
 use crate::{audit::Audit, egress::Egress, linking::Linking};
@@ -115,6 +116,8 @@ impl Opened {
             // Where it may listen, anybody may connect.
             SocketAddrUse::TcpAccept => true,
             SocketAddrUse::TcpConnect => {
+                // How long it takes only wasmtime-wasi knows.
+                drop(call("sockets", "connect"));
                 let leads = self.leads_to(Protocol::Tcp, tcp, address);
                 (leads || self.deny("tcp", address)) && self.policy.egress.may_connect()
             }

@@ -65,7 +65,8 @@ pub(crate) struct DeployArgs {
     /// the name of an app on the server.
     #[arg(default_value = HERE)]
     pub(crate) path: PathBuf,
-    /// Replace this component only, as in cart=cart.wasm; all else stays as in the newest revision.
+    /// Replace this component only, as in cart=cart.wasm; all else stays as in the revision that
+    /// has the most traffic.
     /// May be given several times.
     #[arg(long = "component", value_name = "NAME=FILE", value_parser = replacement)]
     pub(crate) components: Vec<(Name, PathBuf)>,

@@ -40,8 +40,21 @@ pub(super) fn describe(status: &Status, cpu: impl Fn(&TenantStatus) -> String) -
     if status.apps.is_empty() {
         text.push_str("There is no app.");
     } else {
-        let headings = ["TENANT", "APP", "TRAFFIC", "REQ/S", "ERRORS", "P50", "P99", "URL"];
-        text.push_str(&show::table(headings, &[3, 4, 5, 6], status.apps.iter().map(app_row)));
+        let headings = [
+            "TENANT",
+            "APP",
+            "TRAFFIC",
+            "REQ/S",
+            "ERRORS",
+            "P50",
+            "P99",
+            "INSTANCES",
+            "MEMORY",
+            "CPU",
+            "URL",
+        ];
+        let numbers = [3, 4, 5, 6, 7, 8, 9];
+        text.push_str(&show::table(headings, &numbers, status.apps.iter().map(app_row)));
     }
     let others = status.apps_total.saturating_sub(status.apps.len() as u64);
     if others > 0 {
@@ -57,7 +70,7 @@ pub(super) fn describe(status: &Status, cpu: impl Fn(&TenantStatus) -> String) -
     text
 }
 
-fn app_row(app: &AppStatus) -> [String; 8] {
+fn app_row(app: &AppStatus) -> [String; 11] {
     [
         app.tenant.clone(),
         app.app.clone(),
@@ -66,6 +79,9 @@ fn app_row(app: &AppStatus) -> [String; 8] {
         format!("{:.1}%", app.error_rate * 100.0),
         show::milliseconds(app.p50_ms),
         show::milliseconds(app.p99_ms),
+        app.instances.to_string(),
+        show::bytes(app.memory_bytes),
+        format!("{:.1} s", app.cpu_seconds),
         app.url.clone(),
     ]
 }
@@ -107,6 +123,11 @@ mod tests {
             p50_ms: Some(1.25),
             p99_ms: None,
             requests: 1000,
+            memory_bytes: 3 << 20,
+            instances: 2,
+            cpu_seconds: 1.25,
+            in_flight: 1,
+            denied: 0,
         };
         let status = Status {
             version: "0.1.0".to_owned(),
@@ -117,8 +138,10 @@ mod tests {
             tenants: Vec::new(),
         };
         let expected = "Dhow 0.1.0, up for 1m 1s, 2 requests under way\n\n\
-            TENANT  APP   TRAFFIC           REQ/S  ERRORS     P50  P99  URL\n\
-            acme    shop  r13 10%, r12 90%   12.3    1.5%  1.2 ms    -  http://shop.localhost:8080\n\
+            TENANT  APP   TRAFFIC           REQ/S  ERRORS     P50  P99  INSTANCES    MEMORY    CPU  \
+            URL\n\
+            acme    shop  r13 10%, r12 90%   12.3    1.5%  1.2 ms    -          2  3.00 MiB  1.2 s  \
+            http://shop.localhost:8080\n\
             and 2 more";
         assert_eq!(describe(&status, cpu_so_far), expected);
     }

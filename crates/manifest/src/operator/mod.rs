@@ -5,6 +5,8 @@ mod domain;
 mod egress;
 mod quota;
 mod server;
+mod shown;
+mod telemetry;
 mod tenants;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
@@ -20,8 +22,9 @@ use crate::{
 pub use ceilings::{AboveCeiling, Ceilings};
 pub use domain::{Domain, DomainError};
 pub use egress::{Egress, Rule};
-pub use quota::{CpuShare, Quota};
+pub use quota::{AppQuota, CpuShare, Quota};
 pub use server::{CertificateFiles, Listen, ServerSettings};
+pub use telemetry::Telemetry;
 pub use tenants::TenantSettings;
 
 /// The checked configuration of the operator.
@@ -37,6 +40,8 @@ pub struct Operator {
     pub limits: Ceilings,
     /// Where the server answers, and how it stops.
     pub server: ServerSettings,
+    /// Where traces and metrics go, if they do.
+    pub telemetry: Option<Telemetry>,
     /// What each tenant may use that has no quota of its own.
     pub quota: Quota,
     /// The tenants that something is said about.
@@ -156,7 +161,7 @@ impl Operator {
                 return Ok(operator);
             }
         }
-        Err(Faults::new(file, text, faults))
+        Err(Faults::new(file, &shown::without_secrets(text), faults))
     }
 
     fn read(table: &mut Table<'_>, faults: &mut Vec<Fault>) -> Self {
@@ -166,6 +171,7 @@ impl Operator {
         let limits = table.get("limits").map(|value| ceilings::read(value, faults));
         let server = table.get("server").map(|value| server::read(value, faults));
         let server = server.unwrap_or_default();
+        let telemetry = table.get("telemetry").and_then(|value| telemetry::read(value, faults));
         let quota = table.get("quota").map(|value| quota::read(value, Quota::default(), faults));
         let quota = quota.unwrap_or_default();
         let tenants =
@@ -176,6 +182,7 @@ impl Operator {
             egress: egress.unwrap_or_default(),
             limits: limits.unwrap_or_default(),
             server,
+            telemetry,
             quota,
             tenants: tenants.unwrap_or_default(),
         }

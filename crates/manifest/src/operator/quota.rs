@@ -69,6 +69,19 @@ impl Default for Quota {
     }
 }
 
+/// What one app may use of what is its tenant's; of what is not said, as much as that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AppQuota {
+    /// Bytes of the memory of its instances.
+    pub memory: Option<MemorySize>,
+    /// CPU time per second.
+    pub cpu: Option<CpuShare>,
+    /// Requests at the same time.
+    pub concurrency: Option<u32>,
+    /// Requests per second.
+    pub requests: Option<u32>,
+}
+
 /// CPU time per time, in thousandths of a core; never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CpuShare(u32);
@@ -112,6 +125,23 @@ pub(super) fn read(value: Value<'_>, base: Quota, faults: &mut Vec<Fault>) -> Qu
         connections: reader.count("connections", 0).unwrap_or(base.connections),
         log: reader.size("log").unwrap_or(base.log),
         reserve: reader.count("reserve", 0).unwrap_or(base.reserve),
+    };
+    reader.table.finish(faults);
+    quota
+}
+
+const APP_EXAMPLE: &str = "[tenant.acme.app.shop]\nmemory = \"1GiB\"\ncpu = 0.5";
+
+pub(super) fn read_app(value: Value<'_>, faults: &mut Vec<Fault>) -> AppQuota {
+    let Some(table) = raw::table(value, "an app's quota", APP_EXAMPLE, faults) else {
+        return AppQuota::default();
+    };
+    let mut reader = Reader { table, faults };
+    let quota = AppQuota {
+        memory: reader.size("memory"),
+        cpu: reader.cpu(),
+        concurrency: reader.count("concurrency", 1),
+        requests: reader.count("requests", 1),
     };
     reader.table.finish(faults);
     quota
@@ -206,6 +236,33 @@ mod tests {
         assert_eq!(quota("zeta"), all);
         assert_eq!(quota("unheard-of"), all);
         assert_eq!(Operator::default().quota, Quota::default());
+    }
+
+    #[test]
+    fn an_app_may_have_less_than_its_tenant() {
+        let text = "[tenant.acme.app.shop]\nmemory = '1GiB'\ncpu = 0.5\nconcurrency = 10\n\
+                    requests = 20\n[tenant.default.app.blog]\nrequests = 5";
+        let operator = Operator::parse("dhow-server.toml", text).unwrap();
+        let quota = |tenant: &str, app: &str| operator.tenants[tenant].apps[app];
+        let shop = AppQuota {
+            memory: Some(MemorySize::from_bytes(1 << 30)),
+            cpu: Some(CpuShare(500)),
+            concurrency: Some(10),
+            requests: Some(20),
+        };
+        assert_eq!(quota("acme", "shop"), shop);
+        let blog = AppQuota { requests: Some(5), ..AppQuota::default() };
+        assert_eq!(quota("default", "blog"), blog);
+        for (text, expected) in [
+            ("[tenant.a.app.b]\nstored = '1GiB'", "unknown key `stored` in an app's quota"),
+            (
+                "[tenant.a.app.B]",
+                "`B` is no name: a name has lower-case letters, digits and dashes",
+            ),
+            ("tenant.a.app = 1", "expected a table, found an integer"),
+        ] {
+            assert!(messages(text).starts_with(expected.get(..20).unwrap()), "{}", messages(text));
+        }
     }
 
     #[test]

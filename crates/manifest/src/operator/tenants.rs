@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use super::{Backend, Domain, Operator, Quota, Secret, quota, read_backends, read_secrets};
+use super::{
+    AppQuota, Backend, Domain, Operator, Quota, Secret, quota, read_backends, read_secrets,
+};
 use crate::{
     Fault, Name,
     raw::{self, Table, Value},
@@ -14,6 +16,8 @@ use crate::{
 pub struct TenantSettings {
     /// What it may use: the quota of all, with what is said for this one.
     pub quota: Quota,
+    /// What single apps of it may use of that.
+    pub apps: BTreeMap<Name, AppQuota>,
     /// Further hosts that its apps answer at; none is within the server's own domain, and none is
     /// that of another tenant.
     pub hosts: BTreeMap<Domain, Name>,
@@ -50,6 +54,7 @@ impl Operator {
             egress: self.egress.clone(),
             limits: self.limits,
             server: self.server.clone(),
+            telemetry: self.telemetry.clone(),
             quota: self.quota_of(tenant),
             tenants: BTreeMap::new(),
         }
@@ -103,6 +108,7 @@ fn read_tenant<'a>(
     faults: &mut Vec<Fault>,
 ) -> TenantSettings {
     let quota = table.get("quota").map_or(base, |value| quota::read(value, base, faults));
+    let apps = table.get("app").map(|value| read_apps(value, faults));
     if let Some(value) = table.get("hosts") {
         read_hosts(tenant, value, hosts, faults);
     }
@@ -125,10 +131,31 @@ fn read_tenant<'a>(
     }
     TenantSettings {
         quota,
+        apps: apps.unwrap_or_default(),
         hosts: BTreeMap::new(),
         backends: backends.map(|value| read_backends(value, faults)).unwrap_or_default(),
         secrets: secrets.map(|value| read_secrets(value, faults)).unwrap_or_default(),
     }
+}
+
+fn read_apps(value: Value<'_>, faults: &mut Vec<Fault>) -> BTreeMap<Name, AppQuota> {
+    const EXAMPLE: &str = "[tenant.acme.app.shop]";
+    let Some(entries) = value.get_ref().as_table() else {
+        faults.push(raw::wrong_type(value, "a table", EXAMPLE));
+        return BTreeMap::new();
+    };
+    let mut apps = BTreeMap::new();
+    for (key, value) in entries {
+        let quota = quota::read_app(value, faults);
+        match Name::new(key.get_ref()) {
+            Ok(name) => drop(apps.insert(name, quota)),
+            Err(error) => faults.push(
+                Fault::new(key.span(), format!("`{}` is no name: {error}", key.get_ref()))
+                    .help(format!("write: {EXAMPLE}")),
+            ),
+        }
+    }
+    apps
 }
 
 /// A host of a tenant's, as it stands in the configuration.

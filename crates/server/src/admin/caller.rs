@@ -18,6 +18,8 @@ use crate::{registry::AppKey, tokens::Caller, traffic::check_name};
 pub(crate) struct Acting {
     pub(crate) caller: Caller,
     pub(crate) tenant: Name,
+    /// Whether the tenant was named, and is not just the token's.
+    pub(crate) is_named: bool,
 }
 
 /// For whom somebody acts.
@@ -47,6 +49,7 @@ impl FromRequestParts<Shared> for Acting {
         let caller =
             caller.ok_or_else(|| unauthorized("the token is not known, or not any more"))?;
         let Query(For { tenant }) = Query::from_request_parts(parts, state).await?;
+        let is_named = tenant.is_some();
         let tenant = match tenant {
             Some(text) => check_name(&text)?,
             None => caller.tenant.clone(),
@@ -55,7 +58,7 @@ impl FromRequestParts<Shared> for Acting {
             let message = format!("the token is not for tenant `{tenant}`");
             return Err(Problem::new(Code::Forbidden, message).into());
         }
-        Ok(Self { caller, tenant })
+        Ok(Self { caller, tenant, is_named })
     }
 }
 

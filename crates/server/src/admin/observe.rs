@@ -83,7 +83,7 @@ pub(super) async fn status(
 ) -> Result<Json<Status>, Refused> {
     acting.need(Scope::Read)?;
     let app = app.as_deref().map(check_name).transpose()?;
-    let everybody = acting.caller.may(Scope::Admin) && acting.tenant == acting.caller.tenant;
+    let everybody = acting.caller.may(Scope::Admin) && !acting.is_named;
     let tenant = (!everybody).then_some(&acting.tenant);
     Ok(Json(status::of(&control, tenant, app.as_ref())?))
 }
@@ -154,7 +154,7 @@ async fn next(log: &Arc<TenantLog>, wanted: &Wanted, after: u64) -> (String, u64
         let changed = log.changed();
         let mut changed = std::pin::pin!(changed);
         changed.as_mut().enable();
-        let lines = log.last(wanted, after, BATCH);
+        let lines = log.next(wanted, after, BATCH);
         if let Some(last) = lines.last() {
             return (text(&lines), last.number);
         }

@@ -9,9 +9,7 @@ use super::{
     answer::{Path, Refused},
     caller::{Acting, For},
 };
-use crate::{
-    blobs::PutError, clock, control::of_disk, registry::UploadRecord, sweep::UNUSED_UPLOAD,
-};
+use crate::{blobs::PutError, clock, control::of_disk, registry::UploadRecord};
 
 fn parse(digest: &str) -> Result<Digest, Refused> {
     Digest::parse(digest).ok_or_else(|| {
@@ -40,12 +38,8 @@ pub(super) async fn has_blob(
     let Some(upload) = upload.filter(|_| control.blobs.has(&digest)) else {
         return Ok(StatusCode::NOT_FOUND);
     };
-    let now = clock::now();
-    if upload.created.saturating_add(UNUSED_UPLOAD / 2) < now {
-        // Whoever asks is about to deploy it.
-        let record = UploadRecord { created: now, ..upload };
-        control.registry.add_upload(&acting.tenant, &digest, &record).map_err(Problem::from)?;
-    }
+    // Whoever asks is about to deploy it.
+    control.keep_upload(&acting.tenant, &digest, &upload)?;
     Ok(StatusCode::OK)
 }
 

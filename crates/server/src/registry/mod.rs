@@ -32,8 +32,8 @@ const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tokens");
 /// The file, open.
 pub(crate) struct Registry {
     path: PathBuf,
-    /// Replaced by one that was opened anew after the disk has failed: redb goes on only then.
-    database: RwLock<Database>,
+    /// Opened anew after the disk has failed: redb goes on only then. None where that has failed as well.
+    database: RwLock<Option<Database>>,
 }
 
 /// An app by the name of its tenant and its own.
@@ -63,7 +63,7 @@ type Result<T> = std::result::Result<T, RegistryError>;
 impl Registry {
     pub(crate) fn open(path: PathBuf) -> Result<Self> {
         let database = create(&path)?;
-        Ok(Self { path, database: RwLock::new(database) })
+        Ok(Self { path, database: RwLock::new(Some(database)) })
     }
 
     /// Every app, with the numbers of its revisions.
@@ -258,23 +258,19 @@ impl Registry {
 
     /// Does `work`; a second time where all that was wrong is that the disk had failed before.
     fn again<T>(&self, work: impl Fn(&Database) -> Result<T>) -> Result<T> {
-        let result = work(&self.database.read().unwrap_or_else(PoisonError::into_inner));
+        let result = match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(database) => work(database),
+            None => Err(redb::Error::PreviousIo.into()),
+        };
         match result {
             Err(error) if matches!(*error.0, redb::Error::PreviousIo) => {
-                self.reopen()?;
-                work(&self.database.read().unwrap_or_else(PoisonError::into_inner))
+                let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+                // Two can't have the file open at a time.
+                *database = None;
+                work(database.insert(create(&self.path)?))
             }
             result => result,
         }
-    }
-
-    fn reopen(&self) -> Result<()> {
-        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        // Two can't have the file open at a time.
-        *database =
-            Database::builder().create_with_backend(redb::backends::InMemoryBackend::new())?;
-        *database = create(&self.path)?;
-        Ok(())
     }
 }
 

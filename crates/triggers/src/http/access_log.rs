@@ -49,9 +49,12 @@ impl Record {
         self.callee.as_ref().map(|(callee, _)| callee.component())
     }
 
-    pub(super) fn begin_response<B: Body>(&mut self, response: &Response<B>) {
+    pub(super) fn begin_response<B: Body>(&mut self, response: &Response<B>, is_refused: bool) {
         if let Some((_, revision)) = &self.callee {
-            revision.stats().record(response.status(), self.start.elapsed());
+            match is_refused {
+                true => revision.stats().record_refused(),
+                false => revision.stats().record(response.status(), self.start.elapsed()),
+            }
         }
         self.status = Some(response.status());
         let length = response.headers().get(CONTENT_LENGTH);

@@ -11,6 +11,7 @@ use std::{
 };
 
 use dhow_host::Host;
+use dhow_telemetry::span::Instrument as _;
 use http::uri::Scheme;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -157,17 +158,21 @@ fn builder(settings: &Settings, protocol: Protocol) -> auto::Builder<TokioExecut
 async fn answer(
     host: Arc<Host>,
     scheme: Scheme,
-    request: hyper::Request<Incoming>,
+    mut request: hyper::Request<Incoming>,
 ) -> Result<http::Response<respond::Body>, Infallible> {
-    let mut exchange = respond::Exchange::begin(&request);
-    Ok(match route::route(&host, exchange.id(), scheme, request).await {
-        Ok(Routed { revision, invocation }) => {
-            exchange.is_for(&invocation.callee, revision);
-            let outcome = host.dispatch(invocation).await;
-            exchange.respond(outcome.map_err(Into::into))
+    let mut exchange = respond::Exchange::begin(&mut request);
+    let span = exchange.span().clone();
+    let answering = async {
+        match route::route(&host, exchange.id(), scheme, request).await {
+            Ok(Routed { revision, invocation }) => {
+                exchange.is_for(&invocation.callee, revision);
+                let outcome = host.dispatch(invocation).await;
+                exchange.respond(outcome.map_err(Into::into))
+            }
+            Err(problem) => exchange.respond(Err(problem)),
         }
-        Err(problem) => exchange.respond(Err(problem)),
-    })
+    };
+    Ok(answering.instrument(span).await)
 }
 
 #[cfg(test)]

@@ -4,13 +4,14 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use dhow_host::{CallError, Callee, Failure, RequestId, ResponseBody, Revision};
+use dhow_telemetry::span::{self, Answerer};
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body_util::{Either, Full};
 use thiserror::Error;
-use tracing::field::display;
+use tracing::{Span, field::display};
 
 use super::{
     access_log::{Logged, Record},
@@ -66,12 +67,13 @@ impl Problem {
             }
             Self::Failed(
                 Failure::Busy(_)
+                | Failure::AppBusy(..)
                 | Failure::TenantBusy(..)
                 | Failure::Full(_)
                 | Failure::Call(CallError::NoRoom | CallError::AccountMemory { .. }),
             ) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", true),
             // RFC 6585, section 4.
-            Self::Failed(Failure::TenantRate(..)) => {
+            Self::Failed(Failure::AppRate(..) | Failure::TenantRate(..)) => {
                 (StatusCode::TOO_MANY_REQUESTS, "too many requests", false)
             }
             Self::Failed(Failure::Call(CallError::Deadline(_))) => {
@@ -93,18 +95,24 @@ impl Problem {
         Public { status, text, is_fault }
     }
 
-    fn retry_after(&self) -> Option<HeaderValue> {
-        let is_full = matches!(
+    /// Whether there was no room for it, which is no fault of who would have answered.
+    fn is_refused(&self) -> bool {
+        matches!(
             self,
             Self::Failed(
                 Failure::Busy(_)
+                    | Failure::AppBusy(..)
+                    | Failure::AppRate(..)
                     | Failure::TenantBusy(..)
                     | Failure::TenantRate(..)
                     | Failure::Full(_)
                     | Failure::Call(CallError::NoRoom | CallError::AccountMemory { .. })
             )
-        );
-        is_full.then_some(HeaderValue::from_static("1"))
+        )
+    }
+
+    fn retry_after(&self) -> Option<HeaderValue> {
+        self.is_refused().then_some(HeaderValue::from_static("1"))
     }
 }
 
@@ -112,17 +120,22 @@ impl Problem {
 pub(super) struct Exchange {
     id: RequestId,
     is_head: bool,
+    span: Span,
     record: Record,
 }
 
 impl Exchange {
-    pub(super) fn begin<B>(request: &Request<B>) -> Self {
+    pub(super) fn begin<B>(request: &mut Request<B>) -> Self {
         let id = RequestId::next();
-        Self {
-            id,
-            is_head: request.method() == Method::HEAD,
-            record: Record::new(id, Instant::now(), request),
-        }
+        let (method, path) = (request.method().clone(), request.uri().clone());
+        let span = span::request(&method, path.path(), request.headers_mut());
+        let record = Record::new(id, Instant::now(), request);
+        Self { id, is_head: method == Method::HEAD, span, record }
+    }
+
+    /// In which the request is answered.
+    pub(super) fn span(&self) -> &Span {
+        &self.span
     }
 
     pub(super) fn id(&self) -> RequestId {
@@ -130,6 +143,13 @@ impl Exchange {
     }
 
     pub(super) fn is_for(&mut self, callee: &Callee, revision: Arc<Revision>) {
+        let answerer = Answerer {
+            tenant: callee.tenant(),
+            app: callee.app(),
+            revision: Some(revision.number()),
+            component: callee.component(),
+        };
+        span::is_for(&self.span, &self.id, answerer);
         self.record.callee = Some((callee.clone(), revision));
     }
 
@@ -137,6 +157,7 @@ impl Exchange {
         mut self,
         outcome: Result<Response<ResponseBody>, Problem>,
     ) -> Response<Body> {
+        let is_refused = outcome.as_ref().is_err_and(Problem::is_refused);
         let response = match outcome {
             Ok(response) if response.status().is_informational() => {
                 let problem = Problem::Informational(response.status());
@@ -146,7 +167,8 @@ impl Exchange {
             Ok(response) => self.guest_response(response),
             Err(problem) => self.problem_response(&problem),
         };
-        self.record.begin_response(&response);
+        span::answered(&self.span, response.status());
+        self.record.begin_response(&response, is_refused);
         response.map(|body| Logged::new(body, self.record))
     }
 

@@ -1,8 +1,12 @@
-//! What guests write, for whoever looks: the last of each tenant, in memory.
+//! What guests write, for whoever looks: the last of each tenant, in memory, and in files for the next process.
+
+mod disk;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    io,
     num::NonZeroU64,
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -16,12 +20,15 @@ use dhow_engine::{Bucket, Rate};
 use dhow_manifest::{MemorySize, Name};
 use tokio::sync::{Notify, futures::Notified};
 
-use crate::clock;
+use crate::{clock, data::DataFolder};
+use disk::Writer;
 
 /// The logs of all tenants.
 pub(crate) struct Logs {
     by_tenant: Mutex<BTreeMap<Name, Arc<TenantLog>>>,
     next: AtomicU64,
+    /// Where they are written, besides.
+    disk: Option<(Arc<DataFolder>, Writer)>,
     /// Where every line goes as well: the server's own output.
     console: Arc<dyn GuestOutput>,
 }
@@ -42,6 +49,7 @@ pub(crate) struct TenantLog {
     /// Of bytes.
     rate: Bucket,
     dropped: AtomicU64,
+    folder: Option<Arc<Path>>,
 }
 
 impl Default for TenantLog {
@@ -51,6 +59,7 @@ impl Default for TenantLog {
             changed: Notify::new(),
             rate: Bucket::new(None),
             dropped: AtomicU64::new(0),
+            folder: None,
         }
     }
 }
@@ -76,8 +85,23 @@ impl Wanted {
 }
 
 impl Logs {
-    pub(crate) fn new(console: Arc<dyn GuestOutput>) -> Arc<Self> {
-        Arc::new(Self { by_tenant: Mutex::default(), next: AtomicU64::new(1), console })
+    /// Logs that are gone with the process.
+    #[cfg(test)]
+    fn in_memory(console: Arc<dyn GuestOutput>) -> Arc<Self> {
+        let next = AtomicU64::new(1);
+        Arc::new(Self { by_tenant: Mutex::default(), next, disk: None, console })
+    }
+
+    /// Logs that begin with what is in `data`.
+    ///
+    /// # Errors
+    /// When the thread that writes them does not start.
+    pub(crate) fn open(
+        data: &Arc<DataFolder>,
+        console: Arc<dyn GuestOutput>,
+    ) -> io::Result<Arc<Self>> {
+        let (next, disk) = (AtomicU64::new(1), Some((data.clone(), Writer::start()?)));
+        Ok(Arc::new(Self { by_tenant: Mutex::default(), next, disk, console }))
     }
 
     /// Where the components of `tenant` write to.
@@ -95,7 +119,29 @@ impl Logs {
     /// What the components of `tenant` have written.
     pub(crate) fn log(&self, tenant: &Name) -> Arc<TenantLog> {
         let mut by_tenant = self.by_tenant.lock().unwrap_or_else(PoisonError::into_inner);
-        by_tenant.entry(tenant.clone()).or_default().clone()
+        let log = by_tenant.entry(tenant.clone());
+        log.or_insert_with(|| Arc::new(self.read(tenant))).clone()
+    }
+
+    /// What was written before this process.
+    fn read(&self, tenant: &Name) -> TenantLog {
+        let Some((data, _)) = &self.disk else { return TenantLog::default() };
+        let folder = disk::folder(data.tenant(tenant));
+        let mut lines = Lines::default();
+        for line in disk::read(&folder) {
+            self.next.fetch_max(line.number.saturating_add(1), Relaxed);
+            lines.push(Arc::new(line));
+        }
+        TenantLog { lines: Mutex::new(lines), folder: Some(folder), ..TenantLog::default() }
+    }
+
+    fn push(&self, log: &TenantLog, author: &Author, stream: Stream, text: &[u8]) {
+        let line = log.push(&self.next, author, stream, text);
+        if let (Some((_, writer)), Some(folder)) = (&self.disk, &log.folder)
+            && !writer.write(folder, &line)
+        {
+            log.dropped.fetch_add(line.text.len() as u64 + 1, Relaxed);
+        }
     }
 }
 
@@ -108,6 +154,15 @@ impl TenantLog {
             newest_first.filter(|line| wanted.is(line)).take(most).cloned().collect();
         found.reverse();
         found
+    }
+
+    /// The first lines that are wanted, at most so many, after the one with the number `after`.
+    pub(crate) fn next(&self, wanted: &Wanted, after: u64, most: usize) -> Vec<Arc<LogLine>> {
+        let log = self.lines();
+        // They stand in the order of their numbers.
+        let start = log.lines.partition_point(|line| line.number <= after);
+        let later = log.lines.range(start..);
+        later.filter(|line| wanted.is(line)).take(most).cloned().collect()
     }
 
     /// Completes when there is something new since this was called.
@@ -144,9 +199,8 @@ impl TenantLog {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, next: &AtomicU64, author: &Author, stream: Stream, text: &[u8]) {
+    fn push(&self, next: &AtomicU64, author: &Author, stream: Stream, text: &[u8]) -> Arc<LogLine> {
         let text = String::from_utf8_lossy(text).into_owned();
-        let size = text.len() + LINE_BYTES;
         let mut log = self.lines();
         // Counted under the lock, so that numbers go up.
         let line = LogLine {
@@ -157,15 +211,24 @@ impl TenantLog {
             stream: name_of(stream).to_owned(),
             text,
         };
-        log.lines.push_back(Arc::new(line));
-        log.bytes += size;
-        while log.bytes > MAX_BYTES
-            && let Some(oldest) = log.lines.pop_front()
-        {
-            log.bytes = log.bytes.saturating_sub(oldest.text.len() + LINE_BYTES);
-        }
+        let line = Arc::new(line);
+        log.push(line.clone());
         drop(log);
         self.changed.notify_waiters();
+        line
+    }
+}
+
+impl Lines {
+    /// Adds a line; the oldest go.
+    fn push(&mut self, line: Arc<LogLine>) {
+        self.bytes += line.text.len() + LINE_BYTES;
+        self.lines.push_back(line);
+        while self.bytes > MAX_BYTES
+            && let Some(oldest) = self.lines.pop_front()
+        {
+            self.bytes = self.bytes.saturating_sub(oldest.text.len() + LINE_BYTES);
+        }
     }
 }
 
@@ -191,7 +254,7 @@ pub(crate) struct TenantOutput {
 impl GuestOutput for TenantOutput {
     fn line(&self, author: &Author, stream: Stream, line: &[u8]) {
         if self.log.takes(line) {
-            self.log.push(&self.logs.next, author, stream, line);
+            self.logs.push(&self.log, author, stream, line);
             self.logs.console.line(author, stream, line);
         }
     }
@@ -213,7 +276,7 @@ mod tests {
 
     #[test]
     fn the_last_lines_are_kept_for_each_tenant() {
-        let logs = Logs::new(Arc::new(Nowhere));
+        let logs = Logs::in_memory(Arc::new(Nowhere));
         let write = |tenant: &str, app: &str, component: &str, text: &str| {
             let author = Author { app: name(app), component: name(component) };
             logs.of_tenant(&name(tenant), MemorySize::from_bytes(1 << 30)).line(
@@ -239,6 +302,11 @@ mod tests {
         assert_eq!(texts(read("a", Some("cart"), 0, 10)), ["one", "three"]);
         let two = read("a", Some("data"), 0, 1)[0].0;
         assert_eq!(texts(read("a", None, two, 10)), ["three"]);
+        let wanted = Wanted { app: name("shop"), component: None };
+        let next = logs.log(&name("a")).next(&wanted, two, 1);
+        assert_eq!(next.iter().map(|line| &*line.text).collect::<Vec<_>>(), ["three"]);
+        let first = logs.log(&name("a")).next(&wanted, 0, 2);
+        assert_eq!(first.iter().map(|line| &*line.text).collect::<Vec<_>>(), ["one", "two"]);
         let long = "x".repeat(8 << 10);
         (0..1_000).for_each(|_| write("a", "shop", "cart", &long));
         let kept = read("a", None, 0, usize::MAX).len();
