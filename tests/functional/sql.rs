@@ -167,6 +167,37 @@ async fn statements(name: &str, up: &Up) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_are_given_at_once_where_they_are_few() {
+    let one = "n: [[Value::Integer(1)]]";
+    let too_many = "Error::Other(\"the rows have more than 1 MiB: query them\")";
+    for served in each() {
+        let Served { name, up, .. } = &served;
+        assert_eq!(ask(up, "/db/fetch/i1", "SELECT $1 + 0 AS n").await, one, "{name}");
+        assert_eq!(
+            ask(up, "/db/fetch", "SELECT n FROM (SELECT 1 AS n) AS t WHERE n = 2").await,
+            "n: []",
+            "{name}"
+        );
+        let create = "CREATE TABLE f (id INTEGER PRIMARY KEY)";
+        assert_eq!(ask(up, "/db/fetch", create).await, ": []", "{name}");
+        let thousand = ask(up, "/db/fetch", &served.numbers(1_000)).await;
+        assert_eq!(thousand.matches("Value::Integer").count(), 1_000, "{name}");
+        // What is too much for it is no end of anything: again and again, more often than there are connections.
+        for _ in 0..20 {
+            assert_eq!(ask(up, "/db/fetch", &served.numbers(100_000)).await, too_many, "{name}");
+        }
+        assert!(ask(up, "/db/fetch", "nonsense").await.starts_with("Error::Statement("), "{name}");
+        let together = format!(
+            "INSERT INTO f VALUES (7)\n{}\nSELECT id FROM f",
+            served.numbers(100_000).replace('\n', " ")
+        );
+        let fetched = ask(up, "/db/fetch-together", &together).await;
+        assert_eq!(fetched, format!("[]; {too_many}; [[Value::Integer(7)]]"), "{name}");
+        assert_eq!(ask(up, "/db/fetch", "SELECT 1 AS n").await, one, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_type_comes_back_as_it_was() {
     for Served { name, up, types, .. } in each() {
         assert_eq!(ask(&up, "/db/types", &types).await, "all the same", "{name}");

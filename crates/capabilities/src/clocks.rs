@@ -42,6 +42,9 @@ struct Time {
 /// In which nobody has come who waits for something earlier: then the time moves on.
 const QUIET: Duration = Duration::from_millis(1);
 
+/// Who waits for longer waits until he is given up, as guests do who mean for ever.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// As monotonic clocks count.
 const NANOSECOND: Duration = Duration::from_nanos(1);
 
@@ -63,32 +66,36 @@ impl VirtualTime {
 
     /// Completes at `moment`, since the start.
     async fn wait_until(&self, moment: Duration) {
-        if self.now() >= moment {
+        let now = self.now();
+        if now >= moment {
             return;
+        }
+        if moment.saturating_sub(now) > FOR_EVER {
+            std::future::pending::<()>().await;
         }
         let _waiting = Waiting::begin(self, moment);
         loop {
             // Before the look: what changes after it is not missed.
             let mut changed = std::pin::pin!(self.0.changed.notified());
             changed.as_mut().enable();
-            let first = self.time().waiting.keys().next().copied();
             if self.now() >= moment {
                 return;
             }
-            if first != Some(moment) {
-                changed.await;
-                continue;
-            }
             tokio::select! {
                 () = changed => {}
-                () = sleep(QUIET) => {
-                    let mut time = self.time();
-                    time.now = time.now.max(moment);
-                    drop(time);
-                    self.0.changed.notify_waiters();
-                }
+                // By whoever is polled: the first may be kept waiting by something else.
+                () = sleep(QUIET) => self.move_on(),
             }
         }
+    }
+
+    /// Makes it the moment that somebody waits for first.
+    fn move_on(&self) {
+        let mut time = self.time();
+        let first = time.waiting.keys().next().copied();
+        time.now = time.now.max(first.unwrap_or_default());
+        drop(time);
+        self.0.changed.notify_waiters();
     }
 }
 
@@ -184,7 +191,8 @@ impl clock_p2::Host for View<'_> {
         match &self.time {
             None => clock_p2::Host::subscribe_instant(&mut self.clocks, when),
             Some(time) => {
-                let moment = Moment { time: time.clone(), moment: Duration::from_nanos(when) };
+                let moment = Duration::from_nanos(when);
+                let moment = Moment { time: time.clone(), moment, has_yielded: false };
                 let moment = self.clocks.table.push(moment)?;
                 subscribe(self.clocks.table, moment)
             }
@@ -206,13 +214,16 @@ impl clock_p2::Host for View<'_> {
 struct Moment {
     time: VirtualTime,
     moment: Duration,
+    has_yielded: bool,
 }
 
 #[async_trait::async_trait]
 impl Pollable for Moment {
     async fn ready(&mut self) {
-        // What is ready at once would let a guest that asks again and again go on for ever.
-        tokio::task::yield_now().await;
+        // Once, as wasmtime-wasi does: a guest that polls in a loop would let nothing else run.
+        if !std::mem::replace(&mut self.has_yielded, true) {
+            tokio::task::yield_now().await;
+        }
         self.time.wait_until(self.moment).await;
     }
 }

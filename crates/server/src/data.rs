@@ -5,6 +5,9 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    sync::mpsc::sync_channel,
+    thread,
+    time::Duration,
 };
 
 use dhow_manifest::Name;
@@ -23,11 +26,11 @@ impl DataFolder {
         let failed = |error| DataError::Unusable(path.to_owned(), error);
         make(path).map_err(failed)?;
         let lock = File::create(path.join("lock")).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
+        let lock = match take(lock) {
+            Ok(lock) => lock,
             Err(TryLockError::WouldBlock) => return Err(DataError::InUse(path.to_owned())),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
+        };
         let path = path.canonicalize().map_err(failed)?;
         Ok(Self { path, _lock: lock })
     }
@@ -58,6 +61,28 @@ impl DataFolder {
     }
 }
 
+/// For how long a lock is waited for. A server that was killed while it started a compiler leaves a process
+/// behind that has all of its files, until it has become the compiler.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+
+/// Locks `file`.
+fn take(file: File) -> Result<File, TryLockError> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {}
+        result => return result.map(|()| file),
+    }
+    let (sender, receiver) = sync_channel(1);
+    // Where it is not to be had in time the process ends, and the thread with it.
+    thread::spawn(move || {
+        let locked = file.lock().map(|()| file);
+        let _ = sender.send(locked);
+    });
+    match receiver.recv_timeout(LOCK_WAIT) {
+        Ok(locked) => locked.map_err(TryLockError::Error),
+        Err(_) => Err(TryLockError::WouldBlock),
+    }
+}
+
 /// Makes a folder that only its owner can look into, where there is none.
 pub(crate) fn make(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
@@ -84,4 +109,24 @@ pub enum DataError {
     InUse(PathBuf),
     #[error("the data folder {} can't be used: {}", .0.display(), .1)]
     Unusable(PathBuf, io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_server_has_left_behind_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = File::create(folder.path().join("lock")).unwrap();
+        left.lock().unwrap();
+        thread::scope(|scope| {
+            let opening = scope.spawn(|| DataFolder::open(folder.path()).map(drop));
+            drop(left);
+            opening.join().unwrap().unwrap();
+        });
+        let open = DataFolder::open(folder.path()).unwrap();
+        assert!(matches!(DataFolder::open(folder.path()), Err(DataError::InUse(_))));
+        drop(open);
+    }
 }

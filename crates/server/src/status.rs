@@ -34,11 +34,15 @@ pub(crate) fn of(
     let mut apps: Vec<_> = apps.into_iter().map(|app| (summary(&app), app)).collect();
     apps.sort_by_cached_key(|(summary, app)| (Reverse(summary.requests), app.key.clone()));
     apps.truncate(MAX_APPS);
+    let denied = denied(control, tenant);
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: control.started.elapsed().as_secs(),
         in_flight: in_flight(control, tenant),
-        apps: apps.into_iter().map(|(summary, app)| of_app(control, &app, &summary)).collect(),
+        apps: apps
+            .into_iter()
+            .map(|(summary, app)| of_app(control, &app, &summary, &denied))
+            .collect(),
         apps_total,
         tenants: tenants(control, tenant)?,
     })
@@ -56,6 +60,17 @@ fn in_flight(control: &Control, tenant: Option<&Name>) -> u64 {
     }
 }
 
+/// How many calls were denied to each app of `tenant`, or of all.
+fn denied(control: &Control, tenant: Option<&Name>) -> BTreeMap<(Name, Name), u64> {
+    let mut denied = BTreeMap::new();
+    for tenant in control.tenants.all().iter().filter(|it| tenant.is_none_or(|n| it.name() == n)) {
+        for ((app, ..), count) in tenant.capabilities().denials().counts() {
+            *denied.entry((tenant.name().clone(), app)).or_default() += count;
+        }
+    }
+    denied
+}
+
 fn summary(app: &KnownApp) -> Summary {
     let mut summary = Summary::default();
     for revision in app.site.revisions().values() {
@@ -64,12 +79,15 @@ fn summary(app: &KnownApp) -> Summary {
     summary
 }
 
-fn of_app(control: &Control, app: &KnownApp, summary: &Summary) -> AppStatus {
+fn of_app(
+    control: &Control,
+    app: &KnownApp,
+    summary: &Summary,
+    denied: &BTreeMap<(Name, Name), u64>,
+) -> AppStatus {
     let millis = |time: Duration| (time.as_secs_f64() * 1e5).round() / 100.0;
     let (tenant, name) = &app.key;
     let share = app.site.share();
-    let denials = app.site.tenant().capabilities().denials().counts();
-    let denied = denials.iter().filter(|((of, ..), _)| of == name).map(|(_, count)| count).sum();
     AppStatus {
         tenant: tenant.to_string(),
         app: name.to_string(),
@@ -84,7 +102,7 @@ fn of_app(control: &Control, app: &KnownApp, summary: &Summary) -> AppStatus {
         instances: share.account().instances() as u64,
         cpu_seconds: share.account().cpu_time().as_secs_f64(),
         in_flight: u64::from(share.under_way()),
-        denied,
+        denied: denied.get(&app.key).copied().unwrap_or(0),
     }
 }
 

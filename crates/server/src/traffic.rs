@@ -163,7 +163,7 @@ impl Control {
         let Some(record) = self.registry.app(&app.key)? else { return Ok(false) };
         let Some(RolloutRecord { revision, until, .. }) = record.rollout else { return Ok(false) };
         let is_over = clock::now() >= until;
-        let failure = self.failure_of(app, revision, if is_over { 1 } else { MIN_REQUESTS })?;
+        let failure = self.failure_of(app, revision, is_over)?;
         if failure.is_none() && !is_over {
             return Ok(true);
         }
@@ -188,12 +188,13 @@ impl Control {
         Ok(false)
     }
 
-    /// What is wrong with a new revision, by the bounds of its own manifest, after `least` requests.
+    /// What is wrong with a new revision, by the bounds of its own manifest: of the last minute,
+    /// or when the rollout is over of all of it.
     fn failure_of(
         &self,
         app: &KnownApp,
         number: u32,
-        least: u64,
+        is_over: bool,
     ) -> Result<Option<String>, Problem> {
         let Some(revision) = app.site.revisions().get(&number).cloned() else {
             return Ok(Some("it is gone".to_owned()));
@@ -205,8 +206,13 @@ impl Control {
             return Ok(None);
         };
         let mut summary = Summary::default();
-        revision.stats().add_to(&mut summary);
-        Ok(excess(&bounds, &summary, least))
+        let stats = revision.stats();
+        stats.add_to(&mut summary);
+        if is_over {
+            // No more will come: whatever there was says something.
+            (summary.requests, summary.errors) = (stats.requests(), stats.errors());
+        }
+        Ok(excess(&bounds, &summary, if is_over { 1 } else { MIN_REQUESTS }))
     }
 }
 

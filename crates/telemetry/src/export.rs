@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::{HeaderName, HeaderValue, Request, Response, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use opentelemetry::{
@@ -79,7 +79,7 @@ impl Exporter {
     /// One for `collector`, which is not connected to yet. Requests are sent in the runtime of the caller.
     ///
     /// # Errors
-    /// When the collector's URL is none.
+    /// When the collector's URL is none, or a header.
     ///
     /// # Panics
     /// Outside of a runtime.
@@ -88,6 +88,13 @@ impl Exporter {
             collector.endpoint.parse().map_err(|_| StartError("its URL is none".to_owned()))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
             return Err(StartError("its URL is none of http or https".to_owned()));
+        }
+        for (name, value) in &collector.headers {
+            let is_header =
+                name.parse::<HeaderName>().is_ok() && value.parse::<HeaderValue>().is_ok();
+            if !is_header {
+                return Err(StartError(format!("`{name}` can't be sent as a header")));
+            }
         }
         let client: Arc<dyn HttpClient> = Arc::new(Client::new());
         let of = |signal: &str| format!("{}/v1/{signal}", collector.endpoint.trim_end_matches('/'));

@@ -159,6 +159,10 @@ fn inject(span: &Span, headers: &mut HeaderMap) {
     let context = span.context();
     if context.span().span_context().is_valid() {
         TraceContextPropagator::new().inject_context(&context, &mut HeaderInjector(headers));
+        // The propagator writes it where there is nothing to write.
+        if headers.get("tracestate").is_some_and(|state| state.is_empty()) {
+            headers.remove("tracestate");
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Does with the database of a label what the path says: `/LABEL/execute/PARAMETERS` and
-//! `/LABEL/query/PARAMETERS` run the statement in the request's body; a parameter is `i5`, `ttext`
-//! or `n`. `/LABEL/types` (puts a value of each type into a table and reads it again; the body says
+//! `/LABEL/query/PARAMETERS` run the statement in the request's body, and so does `/LABEL/fetch/PARAMETERS`,
+//! which has all rows at once; a parameter is `i5`, `ttext` or `n`. `/LABEL/types` (puts a value of each type into a table and reads it again; the body says
 //! of each column its type and the value, as `bigint = least`), `/LABEL/count` (reads a query's
 //! rows and counts them), `/LABEL/first` (reads one and drops the rest), `/LABEL/move/HOW` (a
 //! transaction that ends so: commit, rollback, drop, trap), `/LABEL/together` (each line of the
 //! body is a statement of one transaction; says how many rows the last has changed),
+//! `/LABEL/fetch-together` (likewise, and says the rows of each),
 //! `/LABEL/unread` (a second statement before the first's rows were read).
 
 use wasip3::{
@@ -54,6 +55,23 @@ async fn run(words: &[&str], statement: String) -> Result<String, Error> {
             let rows = rows.collect().await;
             ended.await?;
             format!("{}: {rows:?}", names.join(","))
+        }
+        ["fetch", ..] => {
+            let (columns, rows) = connection.fetch(statement, parameters).await?;
+            let names: Vec<_> = columns.into_iter().map(|column| column.name).collect();
+            format!("{}: {rows:?}", names.join(","))
+        }
+        ["fetch-together"] => {
+            let transaction = connection.begin().await?;
+            let mut fetched = Vec::new();
+            for statement in statement.lines() {
+                fetched.push(match transaction.fetch(statement.to_owned(), Vec::new()).await {
+                    Ok((_, rows)) => format!("{rows:?}"),
+                    Err(error) => format!("{error:?}"),
+                });
+            }
+            Transaction::commit(transaction).await?;
+            fetched.join("; ")
         }
         ["types"] => types(&connection, &statement).await?,
         ["count"] => {

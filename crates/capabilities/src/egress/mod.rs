@@ -142,6 +142,12 @@ impl Egress {
         self.rules.deny.iter().any(|rule| rule.contains(address))
     }
 
+    /// Whether the operator allows what is called `name`.
+    fn is_named_as(&self, name: &str, port: u16) -> bool {
+        let mut allowed = self.rules.allow.iter().flatten();
+        allowed.any(|rule| matches!(rule, Rule::Endpoint(_)) && rule.is_for_name(name, port))
+    }
+
     /// Whether the operator allows `address` by a network.
     fn is_named(&self, address: SocketAddr) -> bool {
         let mut allowed = self.rules.allow.iter().flatten();
@@ -192,7 +198,7 @@ impl Egress {
     }
 
     /// The addresses of `name`, for which the caller holds a grant with each of `ports`: those that the
-    /// policy of [`Self::connect`] lets names lead to.
+    /// policy of [`Self::connect`] lets names lead to, each with the ports of these that it may be reached by.
     ///
     /// # Errors
     /// When the name does not resolve, or leads to no address that may be reached.
@@ -200,14 +206,15 @@ impl Egress {
         &self,
         name: &str,
         ports: &[Option<u16>],
-    ) -> Result<Vec<IpAddr>, EgressError> {
+    ) -> Result<Vec<(IpAddr, Option<u16>)>, EgressError> {
         let found = self.lookup(name).await?;
         let mut reached = BTreeSet::new();
         let mut error = EgressError::NotFound;
         for port in ports {
             match self.checked(name, &found, port.unwrap_or_default()) {
                 Ok(checked) => {
-                    reached.extend(checked.into_iter().map(|CheckedAddr(a)| a.ip().to_canonical()))
+                    let addresses = checked.into_iter().map(|CheckedAddr(address)| address.ip());
+                    reached.extend(addresses.map(|ip| (ip.to_canonical(), *port)));
                 }
                 Err(denied) => error = denied,
             }
@@ -259,7 +266,9 @@ impl Egress {
             true => {
                 address.ip().to_canonical().is_loopback()
                     && !self.is_denied(*address)
-                    && (!self.is_confined.load(Relaxed) || self.is_named(*address))
+                    && (!self.is_confined.load(Relaxed)
+                        || self.is_named(*address)
+                        || self.is_named_as(&name, port))
             }
             false => self.permits_found(*address),
         };
@@ -335,8 +344,14 @@ impl BeyondEgress {
                 "remove the grant, or the rule from egress.deny of the operator's configuration"
                     .to_owned()
             }
-            Why::NotAllowed | Why::NotPublic => format!(
+            Why::NotAllowed => format!(
                 "write in the operator's configuration: egress.allow = [{:?}]",
+                self.endpoint
+            ),
+            // Without rules the internet is allowed, and with rules only what they say.
+            Why::NotPublic => format!(
+                "write in the operator's configuration: egress.allow = [\"*:*\", {:?}], in which the first \
+                 is all that is on the internet",
                 self.endpoint
             ),
         }

@@ -112,6 +112,9 @@ impl Opened {
             }
         })?;
         self.found(&name, &addresses);
+        // In order, so that those of one address stand together.
+        let mut addresses: Vec<_> = addresses.into_iter().map(|(address, _)| address).collect();
+        addresses.dedup();
         Ok(addresses)
     }
 }

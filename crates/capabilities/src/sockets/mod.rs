@@ -171,11 +171,11 @@ impl Opened {
         tcp.chain(udp).filter(move |(_, endpoint)| endpoint.is_for_name(name))
     }
 
-    /// `name`, which is granted, leads to `addresses`.
-    fn found(&self, name: &str, addresses: &[IpAddr]) {
+    /// `name`, which is granted, leads to `addresses`, each by that port of the grants.
+    fn found(&self, name: &str, addresses: &[(IpAddr, Option<u16>)]) {
         let Some(mut met) = self.met() else { return };
         for (protocol, endpoint) in self.endpoints_of(name) {
-            for address in addresses {
+            for (address, _) in addresses.iter().filter(|(_, port)| *port == endpoint.port) {
                 let entry = (protocol, address.to_canonical(), endpoint.port);
                 if !met.found.contains(&entry) {
                     remember(&mut met.found, entry);
@@ -259,15 +259,18 @@ mod tests {
     fn a_name_leads_where_it_led_when_it_was_looked_up() {
         let opened = opened(&["db.example.com:5432"], &[]);
         assert!(!allows(&opened, SocketAddrUse::TcpConnect, "203.0.113.7:5432"));
-        opened.found("db.example.com", &["203.0.113.7".parse().unwrap()]);
+        let port = Some(5432);
+        opened.found("db.example.com", &[("203.0.113.7".parse().unwrap(), port)]);
+        // One that it may only reach by another port.
+        opened.found("db.example.com", &[("203.0.113.8".parse().unwrap(), Some(22))]);
         assert!(allows(&opened, SocketAddrUse::TcpConnect, "203.0.113.7:5432"));
-        for other in ["203.0.113.7:5433", "203.0.113.8:5432"] {
+        for other in ["203.0.113.7:5433", "203.0.113.8:5432", "203.0.113.8:22"] {
             assert!(!allows(&opened, SocketAddrUse::TcpConnect, other), "{other}");
         }
         // By the protocol that it is granted with.
         assert!(!allows(&opened, SocketAddrUse::UdpSend, "203.0.113.7:5432"));
         // A name that is not granted adds nothing.
-        opened.found("other.example.com", &["203.0.113.9".parse().unwrap()]);
+        opened.found("other.example.com", &[("203.0.113.9".parse().unwrap(), port)]);
         assert!(!allows(&opened, SocketAddrUse::TcpConnect, "203.0.113.9:5432"));
     }
 

@@ -1,6 +1,7 @@
 //! What every kind of database does.
 
 use async_trait::async_trait;
+use futures_util::StreamExt as _;
 
 pub(super) use super::bindings::dhow::sql::types::{
     Column, DatabaseError, Date, Error, Instant, ParameterCount, Time, Timestamp, Value,
@@ -59,6 +60,26 @@ pub(crate) struct Query {
     pub(super) rows: Batches<Row, Error>,
 }
 
+impl Query {
+    /// All of its rows, or as `excess` says where they have more bytes than `most`.
+    pub(super) async fn all(
+        self,
+        most: usize,
+        excess: &str,
+    ) -> Result<(Vec<Column>, Vec<Row>), Error> {
+        let Self { columns, mut rows } = self;
+        let (mut all, mut bytes) = (Vec::new(), 0);
+        while let Some(batch) = rows.next().await.transpose()? {
+            bytes += size_of_rows(&batch);
+            if bytes > most {
+                return Err(Error::Other(excess.to_owned()));
+            }
+            if all.is_empty() { all = batch } else { all.extend(batch) }
+        }
+        Ok((columns, all))
+    }
+}
+
 /// What is wrong with a statement, in our own words.
 pub(super) fn wrong(message: &str) -> Error {
     Error::Statement(DatabaseError { code: String::new(), message: message.to_owned() })
@@ -103,6 +124,11 @@ pub(super) fn size_of(value: &Value) -> usize {
     }
 }
 
+/// What rows take, roughly: those without columns, too.
+pub(super) fn size_of_rows(rows: &[Row]) -> usize {
+    rows.iter().map(|row| std::mem::size_of::<Row>() + row.iter().map(size_of).sum::<usize>()).sum()
+}
+
 /// Rows until there are enough for a batch.
 #[derive(Default)]
 pub(super) struct Batch {
@@ -113,7 +139,7 @@ pub(super) struct Batch {
 impl Batch {
     /// Adds a row, and gives all of them where they are enough.
     pub(super) fn add(&mut self, row: Row) -> Option<Vec<Row>> {
-        self.bytes += row.iter().map(size_of).sum::<usize>();
+        self.bytes += size_of_rows(std::slice::from_ref(&row));
         self.rows.push(row);
         if self.rows.len() < ROWS_AT_A_TIME && self.bytes < BYTES_AT_A_TIME {
             return None;

@@ -12,7 +12,7 @@ use tokio::{
 use wasmtime::component::{Accessor, Lift, Lower, Resource, StreamReader};
 
 use super::{
-    database::{Column, Control, Database, Error, Native, Query, Row, Session, Value, size_of},
+    database::{Column, Control, Database, Error, Native, Query, Row, Session, Value},
     serve::{Sql, View},
 };
 use crate::reading::{self, Batches, Ended};
@@ -81,16 +81,8 @@ impl Connection {
         statement: String,
         parameters: Vec<Value>,
     ) -> Result<(Vec<Column>, Vec<Row>), Error> {
-        let Query { columns, mut rows } = self.query(statement, parameters).await?;
-        let (mut list, mut bytes) = (Vec::new(), 0);
-        while let Some(batch) = rows.next().await.transpose()? {
-            bytes += batch.iter().flatten().map(size_of).sum::<usize>();
-            if bytes > MAX_LIST {
-                return Err(Error::Other("all rows together have at most 16 MiB".to_owned()));
-            }
-            list.extend(batch);
-        }
-        Ok((columns, list))
+        let excess = "all rows together have at most 16 MiB";
+        self.query(statement, parameters).await?.all(MAX_LIST, excess).await
     }
 
     /// The session, which is begun by the first who needs it.

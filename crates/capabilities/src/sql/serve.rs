@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use dhow_telemetry::span::traced;
-use futures_util::StreamExt as _;
 use tokio::sync::Mutex;
 use wasmtime::component::{Accessor, FutureReader, HasData, Resource, ResourceTable, StreamReader};
 
 use super::{
     Granted,
     bindings::dhow::sql::{database as interface, types},
-    database::{Column, Control, Database, Error, Query, Row, Session, Value, size_of},
+    database::{Column, Control, Database, Error, Query, Row, Session, Value},
 };
 use crate::{
     linking::{Linking, add},
@@ -242,18 +241,8 @@ async fn fetch(
     statement: String,
     parameters: Vec<Value>,
 ) -> Result<Table, Error> {
-    let Query { columns, mut rows } = session.query(statement, parameters).await?;
-    let mut fetched = Vec::new();
-    let mut bytes = 0;
-    while let Some(batch) = rows.next().await {
-        let batch = batch?;
-        bytes += batch.iter().flatten().map(size_of).sum::<usize>();
-        if bytes > MAX_FETCHED {
-            return Err(Error::Other("the rows have more than 1 MiB: query them".to_owned()));
-        }
-        if fetched.is_empty() { fetched = batch } else { fetched.extend(batch) }
-    }
-    Ok((columns, fetched))
+    let excess = "the rows have more than 1 MiB: query them";
+    session.query(statement, parameters).await?.all(MAX_FETCHED, excess).await
 }
 
 /// Gives the guest the rows as a stream, and how it ends as a future.

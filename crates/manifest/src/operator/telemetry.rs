@@ -43,13 +43,14 @@ const HEADERS_EXAMPLE: &str = r#"headers = { authorization = "Bearer ${OTLP_TOKE
 
 pub(super) fn read(value: Value<'_>, faults: &mut Vec<Fault>) -> Option<Telemetry> {
     let mut table = raw::table(value, "the telemetry", EXAMPLE, faults)?;
-    let otlp = table.get("otlp").and_then(|value| read_url(value, faults));
-    if otlp.is_none() && faults.is_empty() {
-        faults.push(
-            Fault::new(value.span(), "the telemetry has no `otlp` to go to")
-                .help(format!("write: {EXAMPLE}")),
-        );
-    }
+    let otlp = match table.get("otlp") {
+        Some(value) => read_url(value, faults),
+        None => {
+            let fault = Fault::new(value.span(), "the telemetry has no `otlp` to go to");
+            faults.push(fault.help(format!("write: {EXAMPLE}")));
+            None
+        }
+    };
     let headers = table.get("headers").map(|value| read_headers(value, faults));
     let sample = read_sample(&mut table, faults);
     let interval = table.get("interval").and_then(|value| {

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
     io::{self, BufRead as _, BufReader, Write as _},
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -80,9 +81,11 @@ fn write_all(waiting: &Receiver<Entry>) {
             }
         }
         for (folder, text) in by_folder {
-            if let Err(error) = append(&mut files, &folder, &text) {
+            let written = append(&mut files, &folder, &text);
+            let failed_before = std::mem::replace(&mut has_failed, written.is_err());
+            if let Err(error) = written {
                 files.remove(&folder);
-                if !std::mem::replace(&mut has_failed, true) {
+                if !failed_before {
                     tracing::error!(folder = %folder.display(), "logs are not written: {error}");
                 }
             }
@@ -113,12 +116,15 @@ fn append(files: &mut HashMap<Arc<Path>, Open>, folder: &Arc<Path>, text: &[u8])
 fn open(folder: &Path) -> io::Result<Open> {
     data::make(folder)?;
     let path = folder.join(CURRENT);
-    let file = OpenOptions::new().create(true).append(true).open(&path)?;
+    let file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
     let length = file.metadata()?.len();
     // The process may have been killed within a line.
-    let ends = length == 0 || fs::read(&path)?.ends_with(b"\n");
+    let mut last = *b"\n";
+    if let Some(place) = length.checked_sub(1) {
+        file.read_exact_at(&mut last, place)?;
+    }
     let mut open = (file, length);
-    if !ends {
+    if last != *b"\n" {
         open.0.write_all(b"\n")?;
         open.1 += 1;
     }
@@ -128,8 +134,13 @@ fn open(folder: &Path) -> io::Result<Open> {
 /// The lines in `folder`, in their order. What is no line is passed by.
 pub(super) fn read(folder: &Path) -> Vec<LogLine> {
     let files = [PREVIOUS, CURRENT].map(|name| File::open(folder.join(name)));
-    let lines = files.into_iter().flatten().flat_map(|file| BufReader::new(file).lines());
-    lines.map_while(Result::ok).filter_map(|line| serde_json::from_str(&line).ok()).collect()
+    let lines = files.into_iter().flatten().flat_map(|file| BufReader::new(file).split(b'\n'));
+    let lines = lines.map_while(Result::ok);
+    let mut lines: Vec<LogLine> =
+        lines.filter_map(|line| serde_json::from_slice(&line).ok()).collect();
+    // Of two that were written at once the later may have come first.
+    lines.sort_by_key(|line| line.number);
+    lines
 }
 
 /// Where the lines of a tenant are whose data is in `folder`.
@@ -170,7 +181,7 @@ mod tests {
             .append(true)
             .open(folder.join(CURRENT))
             .unwrap()
-            .write_all(b"{\"number\":9")
+            .write_all(b"{\"number\":9,\"text\":\"\xc3")
             .unwrap();
         write(5..6, "d");
         assert_eq!(read(&folder).last().unwrap().number, 5);

@@ -95,24 +95,28 @@ impl Problem {
         Public { status, text, is_fault }
     }
 
-    /// Whether there was no room for it, which is no fault of who would have answered.
+    /// Whether there was no room for it because of others. A component's own limit is not among it, nor the
+    /// memory of all instances: both may be full by what this very revision does.
     fn is_refused(&self) -> bool {
         matches!(
             self,
             Self::Failed(
-                Failure::Busy(_)
-                    | Failure::AppBusy(..)
+                Failure::AppBusy(..)
                     | Failure::AppRate(..)
                     | Failure::TenantBusy(..)
                     | Failure::TenantRate(..)
                     | Failure::Full(_)
-                    | Failure::Call(CallError::NoRoom | CallError::AccountMemory { .. })
+                    | Failure::Call(CallError::NoRoom)
             )
         )
     }
 
     fn retry_after(&self) -> Option<HeaderValue> {
-        self.is_refused().then_some(HeaderValue::from_static("1"))
+        let is_full = matches!(
+            self,
+            Self::Failed(Failure::Busy(_) | Failure::Call(CallError::AccountMemory { .. }))
+        );
+        (is_full || self.is_refused()).then_some(HeaderValue::from_static("1"))
     }
 }
 
