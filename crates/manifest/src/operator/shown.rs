@@ -16,13 +16,14 @@ pub(super) fn without_secrets(text: &str) -> String {
         }
         within =
             ["\"\"\"", "\'\'\'"].into_iter().find(|marks| line.matches(marks).count() % 2 == 1);
-        if line.trim_start().starts_with('[') {
+        let is_header = line.trim_start().starts_with('[');
+        if is_header {
             let table = line.split(']').next().unwrap_or_default();
             holds_secrets = ["secrets", "headers"].iter().any(|word| table.contains(word));
         }
         let Some((key, value)) = line.split_once('=') else {
             // A part of an array, or of nothing.
-            let is_open = !holds_secrets && !line.contains('@');
+            let is_open = (is_header || !holds_secrets) && !line.contains('@');
             shown.push_str(&if is_open { line.to_owned() } else { stars(line) });
             continue;
         };
