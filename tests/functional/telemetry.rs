@@ -145,14 +145,13 @@ async fn a_servers_metrics_reach_the_collector() {
     let shop = shop.map(|(key, value)| (key.to_owned(), value.to_owned()));
     collector
         .wait_for("dhow.app.requests", |all| {
-            let mut found = all.numbers.iter().rev();
-            found.find(|(name, at, value)| {
-                let mut at = at.clone();
-                at.sort();
-                name == "dhow.app.requests" && at == shop && *value == 3.0
+            all.numbers.iter().rev().find(|number| {
+                number.name == "dhow.app.requests"
+                    && number.attributes == shop
+                    && number.value == 3.0
             })?;
             let names = ["dhow.app.cpu.time", "dhow.app.memory", "dhow.tenant.stored"];
-            let is_there = |name: &&str| all.numbers.iter().any(|(other, ..)| other == name);
+            let is_there = |name: &&str| all.numbers.iter().any(|it| it.name == *name);
             names.iter().all(is_there).then_some(())
         })
         .await;

@@ -43,10 +43,18 @@ struct Shared {
 #[derive(Default)]
 pub struct Received {
     pub spans: Vec<Span>,
-    /// Name, attributes and value of each number, the latest last.
-    pub numbers: Vec<(String, Vec<(String, String)>, f64)>,
+    /// The latest last.
+    pub numbers: Vec<Number>,
     /// Of the last request.
     pub headers: HeaderMap,
+}
+
+/// A number of a metric.
+#[derive(Debug)]
+pub struct Number {
+    pub name: String,
+    pub attributes: Vec<(String, String)>,
+    pub value: f64,
 }
 
 impl Collector {
@@ -126,8 +134,10 @@ async fn take(
                         Some(number_data_point::Value::AsInt(value)) => value as f64,
                         None => continue,
                     };
-                    let attributes = point.attributes.iter().map(pair).collect();
-                    received.numbers.push((metric.name.clone(), attributes, value));
+                    let mut attributes: Vec<_> = point.attributes.iter().map(pair).collect();
+                    attributes.sort();
+                    let name = metric.name.clone();
+                    received.numbers.push(Number { name, attributes, value });
                 }
             }
         }
