@@ -40,7 +40,8 @@ use crate::{
 };
 
 /// Where a component may send requests, and the pool by which it does: one for each component, so
-/// that none can stall another on a connection that they share. How many there may be is their app's.
+/// that none can stall another on a connection that they share. How many there may be is said for
+/// a revision of their app.
 #[derive(Clone)]
 pub(crate) struct Granted(Arc<Shared>);
 
@@ -85,10 +86,10 @@ type Pool = Client<HttpsConnector<Connector>, WasiBody>;
 
 /// Half a minute is what servers keep an idle connection for at the least.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Requests of one app that are under way at a time, until their responses are read; more wait for a moment.
+/// Requests of one app's revision that are under way at a time, until their responses are read; more wait for a moment.
 /// Above what one process does usefully at once.
 const MAX_REQUESTS: usize = 512;
-/// Connections of one app, to all origins, those that wait for their next request among them. Far below the
+/// Connections of one app's revision, to all origins, those that wait for their next request among them. Far below the
 /// descriptors that there are.
 const MAX_CONNECTIONS: usize = 1_024;
 /// What a burst leaves behind, for each origin.
@@ -104,7 +105,7 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(600);
 /// each body.
 const BODY_CHUNK: usize = 64 << 10;
 
-/// What the components of one app may have at a time, together.
+/// What the components of one revision of an app may have at a time, together.
 #[derive(Clone)]
 pub(crate) struct Limits {
     requests: Arc<Semaphore>,

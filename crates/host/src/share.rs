@@ -1,4 +1,4 @@
-//! What one app may have of what its tenant has.
+//! What one app may have of what its tenant has, and the tenant itself.
 
 use std::{
     num::{NonZeroU32, NonZeroU64},

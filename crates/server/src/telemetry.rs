@@ -1,4 +1,4 @@
-//! The metrics of a server for an OpenTelemetry collector: what `/metrics` shows, with the same bounds.
+//! The metrics of a server for an OpenTelemetry collector: what `dhow status` shows, of as many apps as it shows.
 
 use std::sync::{Arc, Weak};
 
@@ -15,7 +15,7 @@ struct Number<T> {
     of: fn(&T) -> f64,
 }
 
-/// What only grows.
+/// What only grows, but where revisions are forgotten, whose requests go with them.
 const APP_COUNTERS: [Number<AppStatus>; 3] = [
     Number {
         name: "dhow.app.requests",

@@ -15,12 +15,12 @@ pub(super) fn is_public(address: IpAddr) -> bool {
 
 /// Whether all of `network` is public.
 pub(super) fn is_public_network(network: IpNet) -> bool {
-    // All that is special lies within an edge of a network, or all of the network within it: whatever begins
-    // or ends inside of `network` is seen at that place.
-    let mut edges = SPECIAL.iter().filter_map(|special| special.parse::<IpNet>().ok());
+    // Of two networks one lies within the other, or they have nothing in common: what is special contains all of
+    // `network`, its first address among it, or begins within it.
+    let mut special = SPECIAL.iter().filter_map(|special| special.parse::<IpNet>().ok());
     is_public(network.network().to_canonical())
         && is_public(network.broadcast().to_canonical())
-        && !edges.any(|special| network.contains(&special.network()))
+        && !special.any(|special| network.contains(&special.network()))
 }
 
 /// What [`is_public`] says no to and lies between addresses that are public.
