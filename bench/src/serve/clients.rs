@@ -171,7 +171,7 @@ async fn keep_asking(
     let mut due = start + INTERVAL / CONNECTIONS * index;
     let mut client = Client::connect(address, &host).await.ok();
     while due < end {
-        sleep_until(due.into()).await;
+        let asked = wait_until(due).await;
         if client.is_none() {
             client = Client::connect(address, &host).await.ok();
         }
@@ -183,21 +183,31 @@ async fn keep_asking(
         if !is_answered {
             client = None;
         }
-        times.push(is_answered.then(|| millis(due.elapsed())));
+        times.push(is_answered.then(|| millis(asked.elapsed())));
         due += INTERVAL;
     }
     times
+}
+
+/// Waits for a request to be due, and says since when its answer is waited for. That is `due` where the
+/// answer before came later, but not where this process only woke later: timers count whole milliseconds.
+async fn wait_until(due: Instant) -> Instant {
+    if Instant::now() >= due {
+        return due;
+    }
+    sleep_until(due.into()).await;
+    Instant::now()
 }
 
 async fn ask_anew(address: SocketAddr, host: String, start: Instant, end: Instant) -> Times {
     let mut tasks = Vec::new();
     let mut due = start;
     while due < end {
-        sleep_until(due.into()).await;
+        let asked = wait_until(due).await;
         let host = host.clone();
         tasks.push(tokio::spawn(async move {
             let answer = timeout(PATIENCE, get(address, &host, "/")).await.ok()?.ok()?;
-            (answer.0 == StatusCode::OK).then(|| millis(due.elapsed()))
+            (answer.0 == StatusCode::OK).then(|| millis(asked.elapsed()))
         }));
         due += INTERVAL;
     }

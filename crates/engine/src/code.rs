@@ -1,6 +1,6 @@
 //! Compiled components.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use thiserror::Error;
 use wasmtime::{
@@ -10,12 +10,14 @@ use wasmtime::{
 
 use crate::{Engine, cache, compile::ChildError, modules};
 
-/// A compiled component, ready to be linked.
+/// A compiled component, ready to be linked. It is loaded once for all who hold it at a time.
 #[derive(Clone)]
-pub struct Code {
+pub struct Code(Arc<Loaded>);
+
+pub(crate) struct Loaded {
     component: Component,
     /// Its large core modules, which were compiled by themselves, by the names by which it imports them.
-    modules: Vec<(String, Module)>,
+    modules: Vec<(String, Arc<Module>)>,
     imports: Vec<String>,
     exports: Vec<String>,
 }
@@ -54,15 +56,17 @@ impl Engine {
         };
         let mut modules = Vec::new();
         for module in taken {
-            let cached = self.cache.as_ref().and_then(|cache| cache.load(&module.digest));
-            let code = match cached {
+            let code = match self.cached_module(&module.digest) {
                 Some(code) => code,
-                None => self.compile(&module.wasm, &module.digest, maker)?,
+                None => {
+                    let code = self.compile(&module.wasm, &module.digest, maker)?;
+                    self.modules.put(&module.digest, code)
+                }
             };
             modules.push((modules::name_of(&module.digest), code));
         }
         let component = self.compile(rest, digest, maker)?;
-        Ok(self.code(component, modules))
+        Ok(self.code(digest, component, modules))
     }
 
     /// Compiles `wasm`, here or in a child, and keeps it.
@@ -86,17 +90,27 @@ impl Engine {
         })
     }
 
-    /// The code of the component that is known by `digest`, where the cache has all of it.
+    /// The code of the component that is known by `digest`, where it is loaded or the cache has all of it.
     pub fn cached(&self, digest: &[u8; 32]) -> Option<Code> {
+        if let Some(loaded) = self.code.get(digest) {
+            return Some(Code(loaded));
+        }
         let cache = self.cache.as_ref()?;
         let component: Component = cache.load(digest)?;
         let mut modules = Vec::new();
         for (name, _) in component.component_type().imports(&self.wasmtime) {
             if let Some(digest) = modules::digest_of(name) {
-                modules.push((name.to_owned(), cache.load(&digest)?));
+                modules.push((name.to_owned(), self.cached_module(&digest)?));
             }
         }
-        Some(self.code(component, modules))
+        Some(self.code(digest, component, modules))
+    }
+
+    fn cached_module(&self, digest: &[u8; 32]) -> Option<Arc<Module>> {
+        self.modules.get(digest).or_else(|| {
+            let module = self.cache.as_ref()?.load(digest)?;
+            Some(self.modules.put(digest, module))
+        })
     }
 
     /// Whether the cache has code for the component that is known by `digest`.
@@ -104,35 +118,41 @@ impl Engine {
         self.cache.as_ref().is_some_and(|cache| cache.has(digest))
     }
 
-    fn code(&self, component: Component, modules: Vec<(String, Module)>) -> Code {
+    fn code(
+        &self,
+        digest: &[u8; 32],
+        component: Component,
+        modules: Vec<(String, Arc<Module>)>,
+    ) -> Code {
         let ty = component.component_type();
         let imports = ty.imports(&self.wasmtime).map(|(name, _)| name);
         let imports = imports.filter(|name| modules::digest_of(name).is_none());
-        Code {
+        let loaded = Loaded {
             imports: imports.map(str::to_owned).collect(),
             exports: ty.exports(&self.wasmtime).map(|(name, _)| name.to_owned()).collect(),
             modules,
             component,
-        }
+        };
+        Code(self.code.put(digest, loaded))
     }
 }
 
 impl Code {
     /// The names of what it imports.
     pub fn imports(&self) -> &[String] {
-        &self.imports
+        &self.0.imports
     }
 
     /// The names of what it exports.
     pub fn exports(&self) -> &[String] {
-        &self.exports
+        &self.0.exports
     }
 
     /// The bytes of machine code and of what belongs to it.
     pub fn size(&self) -> usize {
         let size = |image: Range<*const u8>| image.end.addr().saturating_sub(image.start.addr());
-        let modules = self.modules.iter().map(|(_, module)| size(module.image_range()));
-        size(self.component.image_range()) + modules.sum::<usize>()
+        let modules = self.0.modules.iter().map(|(_, module)| size(module.image_range()));
+        size(self.0.component.image_range()) + modules.sum::<usize>()
     }
 
     /// Resolves its imports by `linker`.
@@ -140,19 +160,19 @@ impl Code {
         &self,
         linker: &Linker<T>,
     ) -> wasmtime::Result<InstancePre<T>> {
-        if self.modules.is_empty() {
-            return linker.instantiate_pre(&self.component);
+        if self.0.modules.is_empty() {
+            return linker.instantiate_pre(&self.0.component);
         }
         let mut linker = linker.clone();
-        for (name, module) in &self.modules {
+        for (name, module) in &self.0.modules {
             linker.root().module(name, module)?;
         }
-        linker.instantiate_pre(&self.component)
+        linker.instantiate_pre(&self.0.component)
     }
 
     /// Whether it exports `interface` in a version that begins with `version`.
     pub(crate) fn exports_version(&self, interface: &str, version: &str) -> bool {
-        self.exports.iter().any(|export| {
+        self.0.exports.iter().any(|export| {
             export
                 .split_once('@')
                 .is_some_and(|(name, exported)| name == interface && exported.starts_with(version))

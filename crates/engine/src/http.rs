@@ -28,6 +28,8 @@ pub struct HttpEntry<T: 'static>(Arc<Entry<T>>);
 
 struct Entry<T: 'static> {
     engine: Arc<Engine>,
+    /// Held so that others who load the same share it.
+    _code: Code,
     pre: Arc<ProxyPre<T>>,
     instances: Instances<T>,
 }
@@ -111,8 +113,8 @@ impl<T: InstanceState> HttpEntry<T> {
                 Instances::Warm(warm)
             }
         };
-        let engine = engine.clone();
-        let entry = |pre| Self(Arc::new(Entry { engine, pre: Arc::new(pre), instances }));
+        let (engine, _code) = (engine.clone(), code.clone());
+        let entry = |pre| Self(Arc::new(Entry { engine, _code, pre: Arc::new(pre), instances }));
         Some(pre.map(entry).map_err(LinkError::Import))
     }
 

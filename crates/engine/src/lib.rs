@@ -24,6 +24,7 @@ mod pool;
 mod reuse;
 mod schedule;
 mod shared;
+mod shelf;
 mod turns;
 
 use std::{
@@ -35,12 +36,13 @@ use std::{
 };
 
 use thiserror::Error;
-use wasmtime::{Config, Store, UpdateDeadline};
+use wasmtime::{Config, Module, Store, UpdateDeadline};
 use wasmtime_wasi::WasiView;
 use wasmtime_wasi_http::WasiHttpView;
 
 use functions::Functions;
 use schedule::Schedule;
+use shelf::Shelf;
 
 pub use account::{Account, AccountLimits, CpuShare};
 pub use body::{Body, BodyError, ResponseBody};
@@ -68,6 +70,10 @@ pub trait InstanceState: WasiView + WasiHttpView + Send + 'static {
 pub struct Engine {
     wasmtime: wasmtime::Engine,
     cache: Option<cache::CodeCache>,
+    /// The components that are loaded.
+    code: Shelf<code::Loaded>,
+    /// The core modules that are loaded by themselves, for whatever components.
+    modules: Shelf<Module>,
     ticker: epoch::Ticker,
     schedule: Arc<Schedule>,
     idle: reuse::IdleInstances,
@@ -151,6 +157,8 @@ impl Engine {
         Ok(Self {
             wasmtime,
             cache,
+            code: Shelf::default(),
+            modules: Shelf::default(),
             ticker,
             schedule,
             idle: reuse::IdleInstances::default(),

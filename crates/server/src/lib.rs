@@ -7,6 +7,7 @@ mod clock;
 mod control;
 mod data;
 mod deploy;
+mod descriptors;
 mod logs;
 mod metrics;
 mod production;
@@ -28,7 +29,6 @@ use dhow_engine::{Engine, EngineError};
 use dhow_host::{Host, LinkedApp, Revision, Site, Tenant, Traffic};
 use dhow_manifest::{Ceilings, Name};
 use dhow_triggers::http::{HttpTrigger, Settings};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
@@ -42,6 +42,7 @@ pub use dhow_host::Settings as HostSettings;
 pub use admin::openapi;
 pub use control::StartError;
 pub use data::DataError;
+pub use descriptors::make_room_for_descriptors;
 pub use production::{Production, Setup};
 pub use registry::RegistryError;
 pub use reload::Reloader;
@@ -161,12 +162,7 @@ async fn sweep(host: &Host) {
 /// As many connections as there are descriptors for, of which half are left for what guests and
 /// the host open themselves.
 fn settings() -> Settings {
-    let mut limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if setrlimit(Resource::Nofile, raised).is_ok() {
-        limit = raised;
-    }
-    let descriptors = limit.current.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+    let descriptors = descriptors::limit_of_descriptors();
     let settings = Settings::default();
     Settings { max_connections: settings.max_connections.min(descriptors / 2).max(1), ..settings }
 }
