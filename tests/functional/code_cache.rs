@@ -102,13 +102,8 @@ async fn from_a_folder_that_cannot_be_written_an_app_is_served_from_memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_full_folder_an_app_is_served_from_memory() {
     let folder = tempfile::tempdir().unwrap();
-    let inner = up(folder.path()).0;
-    let mut dhow = Dhow(Command::new("bash"));
     // No file may grow beyond 64 KiB, as if the disk were full then.
-    dhow.0.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "bash"]);
-    dhow.0.arg(inner.get_program()).args(inner.get_args());
-    dhow.0.env("XDG_CACHE_HOME", folder.path()).env("NO_COLOR", "1").stdin(Stdio::null());
-    let up = dhow.up();
+    let up = up(folder.path()).limited("trap '' XFSZ; ulimit -f 64").up();
     answers(&up).await;
     assert!(up.log().contains("compiled code is not kept, and served from memory"), "{}", up.log());
 }

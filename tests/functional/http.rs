@@ -4,7 +4,7 @@ use dhow_tests::{
     Up,
     client::{Connection, PATIENCE, empty, get},
     dhow,
-    guests::example,
+    guests::{example, guest},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -194,4 +194,22 @@ async fn read_until(stream: &mut TcpStream, end: &str) -> String {
         }
     }
     String::from_utf8(text).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_say_nothing_make_room_for_others() {
+    // Half of these descriptors may be connections.
+    let up = dhow(["up".into(), guest("hello-p2")]).limited("ulimit -n 200").up();
+    let mut kept = Connection::http1(up.address).await;
+    assert_eq!(kept.get("/").await.status, 200);
+    let mut silent = Vec::new();
+    for _ in 0..150 {
+        silent.push(TcpStream::connect(up.address).await.unwrap());
+    }
+    assert_eq!(get(up.address, "/").await.status, 200);
+    up.wait_for_log("as many connections as there may be");
+    // Who came first has gone, without a word, and who is busy has not.
+    let mut first = silent.swap_remove(0);
+    assert_eq!(first.read(&mut [0; 16]).await.unwrap_or(0), 0);
+    assert_eq!(kept.get("/").await.status, 200);
 }

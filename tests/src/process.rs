@@ -63,6 +63,21 @@ impl Finished {
 }
 
 impl Dhow {
+    /// The same, with what `limit` says of its resources to a shell: `ulimit -n 100`.
+    pub fn limited(self, limit: &str) -> Self {
+        let Self(inner) = self;
+        let mut command = Command::new("bash");
+        command.args(["-c", &format!("{limit}; exec \"$@\""), "bash"]).stdin(Stdio::null());
+        command.arg(inner.get_program()).args(inner.get_args());
+        for (name, value) in inner.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        Self(command)
+    }
+
     /// Runs it to its end.
     pub fn finish(mut self) -> Finished {
         let Output { status, stdout, stderr } = self.0.output().expect("dhow starts");

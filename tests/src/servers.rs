@@ -91,13 +91,13 @@ impl WasmtimeServe {
     /// installed.
     pub fn start(component: &Path) -> Option<Self> {
         let address = free_address();
-        let started = Command::new(root().join("target/peers/bin/wasmtime"))
+        let started = Command::new(root().join("target/wasmtime/bin/wasmtime"))
             .args(["serve", "-Scli", "--addr", &address.to_string()])
             .arg(component)
             .stderr(Stdio::piped())
             .spawn();
         let Ok(mut process) = started else {
-            return skipped("wasmtime", "cargo xtask bench http installs it");
+            return skipped("wasmtime", "cargo xtask wasmtime");
         };
         wait_for(process.stderr.take().expect("piped"), "Serving HTTP on ");
         Some(Self { process, address })

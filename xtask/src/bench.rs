@@ -28,16 +28,36 @@ const CACHE: &str = "target/bench-cache";
 
 /// The peer, in the version of wasmtime that Dhow itself is built with, and without what `serve`
 /// does not need.
-const WASMTIME: [&str; 8] = [
+const WASMTIME: [&str; 7] = [
     "wasmtime-cli",
     "--version=48.0.8",
     "--locked",
-    "--root=target/peers",
     "--no-default-features",
     "--features=run,serve,component-model-async,cranelift,memory-protection-keys",
     "--features=parallel-compilation,pooling-allocator",
     "--quiet",
 ];
+
+const WASMTIME_FOR_BENCH: &str = "target/peers";
+const WASMTIME_FOR_TESTS: &str = "target/wasmtime";
+
+fn install(folder: &str) -> Command {
+    let mut command = cargo();
+    command.arg("install").args(WASMTIME).args(["--root", folder]);
+    command.env("CARGO_TARGET_DIR", folder);
+    command
+}
+
+/// Builds the peer for tests: in a third of the time, and slow.
+pub fn wasmtime(steps: &mut Steps) -> Result<()> {
+    steps.step("build wasmtime, for tests", || {
+        let mut command = install(WASMTIME_FOR_TESTS);
+        for (setting, value) in [("OPT_LEVEL", "1"), ("CODEGEN_UNITS", "256")] {
+            command.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);
+        }
+        run(&mut command)
+    })
+}
 
 /// All of it, and the tables into the documentation.
 pub fn all(steps: &mut Steps) -> Result<()> {
@@ -58,9 +78,7 @@ const TUNED: &str = "-O pooling-allocator=y -O pooling-pagemap-scan=y \
 /// End to end, beside hyper and `wasmtime serve`. Needs wrk and h2load.
 pub fn http(steps: &mut Steps) -> Result<()> {
     prepare(steps)?;
-    steps.step("build wasmtime, the peer", || {
-        run(cargo().arg("install").args(WASMTIME).env("CARGO_TARGET_DIR", "target/peers"))
-    })?;
+    steps.step("build wasmtime, the peer", || run(&mut install(WASMTIME_FOR_BENCH)))?;
     let serve = "target/peers/bin/wasmtime serve -Scli --addr {address}";
     let fresh = "--max-instance-reuse-count 1";
     let up = format!("{DHOW} up --quiet --no-build --listen {{address}}");
@@ -103,8 +121,7 @@ pub fn serve(steps: &mut Steps, names: &[&str]) -> Result<()> {
 /// postgresql.
 pub fn capabilities(steps: &mut Steps) -> Result<()> {
     prepare(steps)?;
-    let upstream = "target/release/native-hello".to_owned();
-    measure(steps, &[BENCH, "capabilities"], "capabilities", &[upstream])
+    measure(steps, &[BENCH, "capabilities"], "capabilities", &[UPSTREAM.to_owned()])
 }
 
 /// What compiling the shop takes, and compiling it again after a change in its Rust part.
@@ -142,6 +159,9 @@ fn measure(steps: &mut Steps, program: &[&str], name: &str, arguments: &[String]
     steps.step("measure", || run(built(program).arg(results).args(arguments)))?;
     document(name)
 }
+
+/// What answers requests of guests.
+const UPSTREAM: &str = "target/release/native-hello";
 
 /// What measures in its own process, its code laid out as that of `dhow` is.
 const BENCH: &str = "target/dist/bench";

@@ -32,6 +32,7 @@ usage: cargo xtask TASK
   instructions     count the instructions of requests and compare with those that are kept
   setup [LANGUAGE] install what building components needs, of all languages or of these: rust, python,
                    go, c, javascript
+  wasmtime         build the other runtime that tests try composed components in
   guests           build the guests of the tests and the examples";
 
 fn main() -> Result<()> {
@@ -59,6 +60,7 @@ fn main() -> Result<()> {
         ["bench", "in-process"] => bench::in_process(&mut steps),
         ["bench", "http"] => bench::http(&mut steps),
         ["setup", languages @ ..] => setup::setup(&mut steps, languages),
+        ["wasmtime"] => bench::wasmtime(&mut steps),
         ["guests"] => steps.step("guests", guests::build),
         _ => bail!("{USAGE}"),
     };

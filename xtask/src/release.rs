@@ -27,15 +27,36 @@ const WORK: &str = "target/dist/work";
 /// The code cache of the training.
 const CACHE: &str = "target/dist/work/cache";
 
-/// What a server is trained with: an app, and what h2load sends to it besides its usual GET.
-const TRAINING: [(&str, &[&str]); 6] = [
-    ("examples/hello", &[]),
-    ("bench/apps/hello-reused", &[]),
-    ("target/guests/wasm32-wasip2/release/hello_p2.wasm", &[]),
-    ("bench/apps/hello-p2-reused", &[]),
-    ("target/guests/wasm32-wasip2/release/echo.wasm", &["--data=README.md"]),
-    ("target/guests/wasm32-wasip2/release/echo_p2.wasm", &["--data=README.md"]),
+/// What a server is trained with.
+struct Load {
+    app: &'static str,
+    /// What is asked, one after the other.
+    paths: &'static [&'static str],
+    /// For h2load, besides its usual GET.
+    options: &'static [&'static str],
+}
+
+const HELLO: Load = Load { app: "examples/hello", paths: &["/"], options: &[] };
+const TRAINING: [Load; 7] = [
+    HELLO,
+    Load { app: "bench/apps/hello-reused", ..HELLO },
+    Load { app: "target/guests/wasm32-wasip2/release/hello_p2.wasm", ..HELLO },
+    Load { app: "bench/apps/hello-p2-reused", ..HELLO },
+    Load {
+        app: "target/guests/wasm32-wasip2/release/echo.wasm",
+        options: &["--data=README.md"],
+        ..HELLO
+    },
+    Load {
+        app: "target/guests/wasm32-wasip2/release/echo_p2.wasm",
+        options: &["--data=README.md"],
+        ..HELLO
+    },
+    // Each request is for several calls.
+    Load { app: "bench/apps/capabilities", paths: &CALLS, options: &["--requests=1000"] },
 ];
+const CALLS: [&str; 6] =
+    ["/kv-set/2", "/kv-get/20", "/points/10", "/sql/10", "/rows/10", "/http/5?hello.internal/"];
 const REQUESTS: &str = "10000";
 const CONNECTIONS: &str = "64";
 
@@ -53,12 +74,12 @@ pub fn release(steps: &mut Steps) -> Result<()> {
 /// Lays out the code of `target/release/dhow`.
 pub fn dhow(steps: &mut Steps, bolt: &Bolt) -> Result<()> {
     bolt.lay_out(steps, "dhow", |instrumented| {
-        TRAINING.iter().try_for_each(|(app, load)| serve(instrumented, app, load))
+        TRAINING.iter().try_for_each(|load| serve(instrumented, load))
     })
 }
 
-/// Serves `app`, once with each version of HTTP that it is asked in.
-fn serve(dhow: &Path, app: &str, load: &[&str]) -> Result<()> {
+/// Serves an app, once with each version of HTTP that it is asked in.
+fn serve(dhow: &Path, Load { app, paths, options }: &Load) -> Result<()> {
     let up = |dhow: &Path| -> Result<Server> {
         Server::spawn(
             Command::new(dhow)
@@ -70,12 +91,14 @@ fn serve(dhow: &Path, app: &str, load: &[&str]) -> Result<()> {
     up(Path::new("target/release/dhow"))?.stop()?;
     let mut server = up(dhow)?;
     for version in ["--h1", "--max-concurrent-streams=4"] {
-        run(Command::new("h2load")
-            .args([version, "--requests", REQUESTS, "--clients", CONNECTIONS])
-            .args(load)
-            .arg(format!("http://{}/", server.address))
-            .stdout(std::process::Stdio::null()))
-        .context("h2load (Debian: apt install nghttp2-client)")?;
+        for path in *paths {
+            run(Command::new("h2load")
+                .args([version, "--requests", REQUESTS, "--clients", CONNECTIONS])
+                .args(*options)
+                .arg(format!("http://{}{path}", server.address))
+                .stdout(std::process::Stdio::null()))
+            .context("h2load (Debian: apt install nghttp2-client)")?;
+        }
     }
     server.stop()
 }

@@ -51,7 +51,7 @@ pub(crate) async fn up(args: UpArgs, log: Log) -> Result<ExitCode, CliError> {
     dhow_server::serve_everywhere(&host, linked);
     // From here on: until now Ctrl-C ends the process, as it should while things are compiled.
     let mut signals = Signals::new()?;
-    let server = Server::bind(host, args.listen).await.map_err(|error| bind_error(&error))?;
+    let server = Server::bind(host, args.listen).map_err(|error| bind_error(&error))?;
     print_app(&app, &format!("http://{}", server.address()));
 
     // The first signal stops the server, the second the process.

@@ -65,8 +65,7 @@ mod tests {
         assert_eq!(shelf.get(&digest(0)), None);
         assert_eq!(*shelf.put(&digest(0), 'c'), 'c');
 
-        let held: Vec<_> =
-            (1..100).map(|number| shelf.put(&digest(2 * number), 'd')).collect();
+        let held: Vec<_> = (1..100).map(|number| shelf.put(&digest(2 * number), 'd')).collect();
         for number in 0..1_000 {
             shelf.put(&digest(2 * number + 1), 'e');
         }

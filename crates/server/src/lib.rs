@@ -31,7 +31,7 @@ use dhow_manifest::{Ceilings, Name};
 use dhow_triggers::http::{HttpTrigger, Settings};
 use thiserror::Error;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     sync::watch,
     time::{MissedTickBehavior, timeout},
 };
@@ -102,10 +102,11 @@ impl Server {
     ///
     /// # Errors
     /// When the port is taken, or not for this user.
-    pub async fn bind(host: Arc<Host>, address: SocketAddr) -> Result<Self, BindError> {
-        let error = |source| BindError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(error)?;
-        let address = listener.local_addr().map_err(error)?;
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    pub fn bind(host: Arc<Host>, address: SocketAddr) -> Result<Self, BindError> {
+        let (listener, address) = bind(address)?;
         Ok(Self { host, listener, address })
     }
 
@@ -141,6 +142,24 @@ impl Server {
             },
         }
     }
+}
+
+/// Connections that the kernel holds until they are accepted: as many as it can be had to hold (Linux:
+/// `net.core.somaxconn`). It drops what comes beyond, and a client tries again only after a second.
+const BACKLOG: u32 = 1 << 16;
+
+/// Listens on `address`, and says on which port.
+fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // What has ended just now does not keep the port.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let listener = socket.listen(BACKLOG)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    listen().map_err(|source| BindError { address, source })
 }
 
 /// How often what nobody uses is let go of.

@@ -25,7 +25,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    BindError, DEFAULT_TENANT, Drained,
+    DEFAULT_TENANT, Drained,
     admin::{self, Shared},
     blobs::Blobs,
     control::{Control, Parts, StartError, UrlPattern},
@@ -97,10 +97,10 @@ impl Production {
         let host = host(&data, instances, compiler)?;
         let logs = Logs::open(&data, console).map_err(StartError::Thread)?;
         let server = operator.server.clone();
-        let listeners = listen(&server.listen).await?;
+        let listeners = listen(&server.listen)?;
         let admin_address = server.admin.or_else(|| DEFAULT_ADMIN.parse().ok());
         let (admin_listener, admin_address) = match admin_address {
-            Some(address) => bind(address).await?,
+            Some(address) => crate::bind(address)?,
             None => unreachable!("`{DEFAULT_ADMIN}` is an address"),
         };
         let registry = Registry::open(data.registry())?;
@@ -208,7 +208,7 @@ fn host(
 }
 
 /// Takes the ports, and reads the certificates of those that have any.
-async fn listen(wanted: &[Listen]) -> Result<Vec<Listening>, StartError> {
+fn listen(wanted: &[Listen]) -> Result<Vec<Listening>, StartError> {
     let default = DEFAULT_LISTEN.parse().ok();
     let default = default.map(|address| Listen { address, certificates: Vec::new() });
     let all = if wanted.is_empty() { default.as_slice() } else { wanted };
@@ -218,7 +218,7 @@ async fn listen(wanted: &[Listen]) -> Result<Vec<Listening>, StartError> {
             [] => None,
             files => Some(Arc::new(Certificates::read(files)?)),
         };
-        let (listener, address) = bind(*address).await?;
+        let (listener, address) = crate::bind(*address)?;
         listeners.push(Listening { listener, address, certificates });
     }
     Ok(listeners)
@@ -271,13 +271,6 @@ async fn renew(all: &[Arc<Certificates>]) {
             *refused = error;
         }
     }
-}
-
-async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
-    let error = |source| BindError { address, source };
-    let listener = TcpListener::bind(address).await.map_err(error)?;
-    let address = listener.local_addr().map_err(error)?;
-    Ok((listener, address))
 }
 
 /// Makes the operator's own token known, or else makes the first one.

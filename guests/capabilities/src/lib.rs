@@ -1,5 +1,6 @@
 //! Does the same thing often, for measurements: `/kv-get/N`, `/kv-set/N`, `/sql/N` (a query by its
-//! key), `/rows/N` (the same, its rows as a stream), `/http/N?URL`. Answers with how often.
+//! key), `/rows/N` (the same, its rows as a stream), `/http/N?URL`. Answers with how often. `/points/N` makes
+//! the table for the queries.
 
 use wasip3::{
     http::{
@@ -54,6 +55,16 @@ async fn run(what: &str, count: i64, url: &str) {
             let bucket = store::open("db").unwrap();
             for _ in 0..count {
                 bucket.set("key", &[7; 100]).unwrap();
+            }
+        }
+        "points" => {
+            let connection = Connection::open("db".to_owned()).await.unwrap();
+            let table = "CREATE TABLE IF NOT EXISTS points (id INTEGER PRIMARY KEY, name TEXT)";
+            connection.execute(table.to_owned(), Vec::new()).await.unwrap();
+            for number in 0..count {
+                let row = "INSERT INTO points VALUES ($1, 'a name of some length') ON CONFLICT DO NOTHING";
+                let parameters = vec![Value::Integer(number)];
+                connection.execute(row.to_owned(), parameters).await.unwrap();
             }
         }
         "sql" => {

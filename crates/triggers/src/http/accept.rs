@@ -1,16 +1,24 @@
 //! Accepting connections, as many as there may be.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use dhow_host::Host;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
-    time::sleep,
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{sleep, timeout},
 };
 use tokio_util::task::TaskTracker;
 
-use super::{Certificates, connection::Context};
+use super::{
+    Certificates,
+    connection::Context,
+    crowd::{Activity, Crowd},
+};
 
 /// Answers HTTP requests that come to one listener.
 pub struct HttpTrigger {
@@ -23,7 +31,8 @@ pub struct HttpTrigger {
 /// The bounds of the connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Connections at the same time; more wait in the system's backlog.
+    /// Connections at the same time. Of more, those that are idle make room; where none is, the new ones wait in
+    /// the system's backlog.
     pub max_connections: usize,
     /// From the opening of a connection, or the end of a response, to the end of the next
     /// request's headers; a TLS handshake is within it. An idle connection is closed after as long.
@@ -45,6 +54,12 @@ impl Default for Settings {
 /// requests to end.
 const OUT_OF_RESOURCES_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a new connection waits until it is looked again which of the others is idle.
+const FULL_PAUSE: Duration = Duration::from_millis(10);
+
+/// How often it is said that there are as many as there may be.
+const REMINDER: Duration = Duration::from_secs(60);
+
 impl HttpTrigger {
     /// Will answer on `listener` with what is live on `host`: HTTPS where there are certificates,
     /// HTTP elsewhere.
@@ -60,10 +75,10 @@ impl HttpTrigger {
     /// Serves until `stop` is true, then lets every request that has begun come to its end.
     pub async fn serve(self, stop: watch::Receiver<bool>) {
         let connections = TaskTracker::new();
-        let permits = Arc::new(Semaphore::new(self.settings.max_connections));
+        let mut room = Room::new(self.settings.max_connections);
         let accept_all = async {
-            // The semaphore is never closed.
-            while let Ok(permit) = permits.clone().acquire_owned().await {
+            loop {
+                let permit = room.permit().await;
                 let stream = accept(&self.listener).await;
                 let context = Context {
                     host: self.host.clone(),
@@ -71,15 +86,18 @@ impl HttpTrigger {
                     stop: stop.clone(),
                 };
                 let tls = self.tls.clone();
+                let activity = Activity::new();
+                let its_own = activity.clone();
                 // In the connection's own task, so that a client that stalls holds up nobody.
-                connections.spawn(async move {
+                let connection = connections.spawn(async move {
                     match tls {
                         // Apart, since it takes far more memory than a plain connection.
-                        Some(tls) => Box::pin(context.serve_tls(stream, &tls)).await,
-                        None => context.serve(stream).await,
+                        Some(tls) => Box::pin(context.serve_tls(stream, its_own, &tls)).await,
+                        None => context.serve(stream, its_own).await,
                     }
                     drop(permit);
                 });
+                room.crowd.join(&activity, connection.abort_handle());
             }
         };
         let mut stopped = stop.clone();
@@ -92,6 +110,44 @@ impl HttpTrigger {
         drop(self.listener);
         connections.close();
         connections.wait().await;
+    }
+}
+
+/// How many connections there may be, and those that are there.
+struct Room {
+    permits: Arc<Semaphore>,
+    max: usize,
+    crowd: Crowd,
+    said: Option<Instant>,
+}
+
+impl Room {
+    fn new(max: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(max)), max, crowd: Crowd::default(), said: None }
+    }
+
+    /// For one more connection.
+    async fn permit(&mut self) -> OwnedSemaphorePermit {
+        loop {
+            if let Ok(permit) = self.permits.clone().try_acquire_owned() {
+                return permit;
+            }
+            let closed = self.crowd.make_room();
+            if self.said.is_none_or(|said| said.elapsed() > REMINDER) {
+                self.said = Some(Instant::now());
+                let connections = self.max;
+                tracing::warn!(
+                    connections,
+                    closed,
+                    "as many connections as there may be: those that are idle are closed"
+                );
+            }
+            // The semaphore is never closed.
+            if let Ok(Ok(permit)) = timeout(FULL_PAUSE, self.permits.clone().acquire_owned()).await
+            {
+                return permit;
+            }
+        }
     }
 }
 

@@ -14,6 +14,8 @@ use http::{Method, Request, Response, StatusCode, Uri, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 use tracing::field::display;
 
+use super::crowd::UnderWay;
+
 /// What is known of a request and its response. Writes the line when it is dropped.
 pub(super) struct Record {
     id: RequestId,
@@ -27,10 +29,17 @@ pub(super) struct Record {
     /// What the response says that its body has.
     length: Option<u64>,
     ended: bool,
+    /// Until here its connection is not idle.
+    _under_way: UnderWay,
 }
 
 impl Record {
-    pub(super) fn new<B>(id: RequestId, start: Instant, request: &Request<B>) -> Self {
+    pub(super) fn new<B>(
+        id: RequestId,
+        start: Instant,
+        request: &Request<B>,
+        under_way: UnderWay,
+    ) -> Self {
         Self {
             id,
             start,
@@ -41,6 +50,7 @@ impl Record {
             bytes: 0,
             length: None,
             ended: false,
+            _under_way: under_way,
         }
     }
 

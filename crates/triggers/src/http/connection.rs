@@ -1,14 +1,6 @@
 //! One connection: HTTP/1.1 or HTTP/2, with TLS or without.
 
-use std::{
-    convert::Infallible,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use dhow_host::Host;
 use dhow_telemetry::span::Instrument as _;
@@ -28,6 +20,7 @@ use tokio::{
 use super::{
     Certificates, Settings,
     cork::Corked,
+    crowd::{Activity, UnderWay},
     handshake::{Protocol, shake_hands},
     respond,
     route::{self, Routed},
@@ -58,20 +51,26 @@ pub(super) struct Context {
 
 impl Context {
     /// Serves a connection without TLS to its end.
-    pub(super) async fn serve(self, stream: TcpStream) {
+    pub(super) async fn serve(self, stream: TcpStream, activity: Arc<Activity>) {
         let _ = stream.set_nodelay(true);
         let deadline = Instant::now() + self.settings.header_timeout;
-        serve(self, stream, Protocol::Any, Scheme::HTTP, deadline).await;
+        let kind = (Protocol::Any, Scheme::HTTP);
+        serve(self, stream, kind, activity, deadline).await;
     }
 
     /// Serves a connection with TLS to its end.
-    pub(super) async fn serve_tls(mut self, stream: TcpStream, certificates: &Certificates) {
+    pub(super) async fn serve_tls(
+        mut self,
+        stream: TcpStream,
+        activity: Arc<Activity>,
+        certificates: &Certificates,
+    ) {
         let _ = stream.set_nodelay(true);
         let deadline = Instant::now() + self.settings.header_timeout;
         let stream = shake_hands(stream, certificates, deadline, &mut self.stop).await;
         if let Some(stream) = stream {
-            let protocol = Protocol::agreed(&stream);
-            serve(self, stream, protocol, Scheme::HTTPS, deadline).await;
+            let kind = (Protocol::agreed(&stream), Scheme::HTTPS);
+            serve(self, stream, kind, activity, deadline).await;
         }
     }
 }
@@ -80,19 +79,17 @@ impl Context {
 async fn serve<S>(
     context: Context,
     stream: S,
-    protocol: Protocol,
-    scheme: Scheme,
+    (protocol, scheme): (Protocol, Scheme),
+    activity: Arc<Activity>,
     deadline: Instant,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let Context { host, settings, mut stop } = context;
-    let has_request = Arc::new(AtomicBool::new(false));
     let service = service_fn({
-        let has_request = has_request.clone();
+        let activity = activity.clone();
         move |request: hyper::Request<Incoming>| {
-            has_request.store(true, Ordering::Relaxed);
-            answer(host.clone(), scheme.clone(), request)
+            answer(host.clone(), scheme.clone(), request, activity.begin())
         }
     });
     let builder = builder(&settings, protocol);
@@ -115,13 +112,13 @@ async fn serve<S>(
             }
             () = &mut first_request, if waits_for_first => {
                 waits_for_first = false;
-                if !has_request.load(Ordering::Relaxed) {
+                if !activity.has_asked() {
                     return;
                 }
             }
             _ = stop.wait_for(|stop| *stop), if !stopping => {
                 stopping = true;
-                if !has_request.load(Ordering::Relaxed) {
+                if !activity.has_asked() {
                     return; // hyper waits for the protocol before it would stop.
                 }
                 connection.as_mut().graceful_shutdown();
@@ -159,8 +156,9 @@ async fn answer(
     host: Arc<Host>,
     scheme: Scheme,
     mut request: hyper::Request<Incoming>,
+    under_way: UnderWay,
 ) -> Result<http::Response<respond::Body>, Infallible> {
-    let mut exchange = respond::Exchange::begin(&mut request);
+    let mut exchange = respond::Exchange::begin(&mut request, under_way);
     let span = exchange.span().clone();
     let answering = async {
         match route::route(&host, exchange.id(), scheme, request).await {

@@ -5,6 +5,7 @@ mod accept;
 mod access_log;
 mod connection;
 mod cork;
+mod crowd;
 mod handshake;
 mod respond;
 mod route;

@@ -15,6 +15,7 @@ use tracing::{Span, field::display};
 
 use super::{
     access_log::{Logged, Record},
+    crowd::UnderWay,
     route::Refusal,
 };
 
@@ -129,11 +130,11 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn begin<B>(request: &mut Request<B>) -> Self {
+    pub(super) fn begin<B>(request: &mut Request<B>, under_way: UnderWay) -> Self {
         let id = RequestId::next();
         let (method, path) = (request.method().clone(), request.uri().clone());
         let span = span::request(&method, path.path(), request.headers_mut());
-        let record = Record::new(id, Instant::now(), request);
+        let record = Record::new(id, Instant::now(), request, under_way);
         Self { id, is_head: method == Method::HEAD, span, record }
     }
 

@@ -1,0 +1,183 @@
+//! The connections of a listener: when there are as many as there may be, those that were idle the longest
+//! make room for new ones. Else whoever opens as many and says nothing would keep everybody else away until
+//! they are closed for their silence, and come back at once.
+
+use std::{
+    mem,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::task::AbortHandle;
+
+/// All connections that are there, and perhaps some that were.
+#[derive(Default)]
+pub(super) struct Crowd(Mutex<Vec<Member>>);
+
+struct Member {
+    activity: Weak<Activity>,
+    connection: AbortHandle,
+}
+
+/// What one connection is about.
+///
+/// Its numbers are each looked at by themselves, so that all of them are `Relaxed`. A request that comes in while
+/// its connection is closed for being idle is lost with it, as it would be had the client been silent for too
+/// long: a client has to expect that (RFC 9112, section 9.5).
+pub(super) struct Activity {
+    opened: Instant,
+    /// Requests whose responses have not ended.
+    under_way: AtomicU32,
+    has_asked: AtomicBool,
+    /// Since when no request is under way, in milliseconds after `opened`.
+    idle_since: AtomicU64,
+}
+
+/// A request that is under way.
+pub(super) struct UnderWay(Arc<Activity>);
+
+/// Of so many connections one makes room at a time: looking for them takes as long however many it is.
+const SOME: usize = 64;
+
+/// What was written last may still be on its way out for so long.
+const SETTLED: Duration = Duration::from_millis(100);
+
+impl Crowd {
+    /// A connection that was opened just now.
+    pub(super) fn join(&self, activity: &Arc<Activity>, connection: AbortHandle) {
+        let mut members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if members.len() == members.capacity() {
+            members.retain(|member| member.activity.strong_count() > 0);
+        }
+        members.push(Member { activity: Arc::downgrade(activity), connection });
+    }
+
+    /// Closes some connections without a request: those that never had one first, and those that were idle for
+    /// longer before others. Returns how many.
+    pub(super) fn make_room(&self) -> usize {
+        let now = Instant::now();
+        let mut members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = Vec::new();
+        for member in mem::take(&mut *members) {
+            let Some(activity) = member.activity.upgrade() else { continue };
+            match activity.idle_for(now).filter(|time| *time >= SETTLED) {
+                Some(time) => idle.push((activity.has_asked(), time, member)),
+                None => members.push(member),
+            }
+        }
+        let count = (idle.len() + members.len()).div_ceil(SOME).min(idle.len());
+        // False is before true, and what was idle for longest goes first.
+        idle.sort_unstable_by(|(asked, time, _), (other_asked, other_time, _)| {
+            asked.cmp(other_asked).then(other_time.cmp(time))
+        });
+        for (index, (_, _, member)) in idle.into_iter().enumerate() {
+            match index < count {
+                true => member.connection.abort(),
+                false => members.push(member),
+            }
+        }
+        count
+    }
+}
+
+impl Activity {
+    /// Of a connection that was opened just now.
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            opened: Instant::now(),
+            under_way: AtomicU32::new(0),
+            has_asked: AtomicBool::new(false),
+            idle_since: AtomicU64::new(0),
+        })
+    }
+
+    /// A request begins.
+    pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
+        self.has_asked.store(true, Relaxed);
+        self.under_way.fetch_add(1, Relaxed);
+        UnderWay(self.clone())
+    }
+
+    /// Whether there ever was a request.
+    pub(super) fn has_asked(&self) -> bool {
+        self.has_asked.load(Relaxed)
+    }
+
+    fn idle_for(&self, now: Instant) -> Option<Duration> {
+        let since = self.opened + Duration::from_millis(self.idle_since.load(Relaxed));
+        (self.under_way.load(Relaxed) == 0).then(|| now.saturating_duration_since(since))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let Activity { opened, under_way, idle_since, .. } = &*self.0;
+        let now = u64::try_from(opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        idle_since.store(now, Relaxed);
+        under_way.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+
+    /// A connection that was opened so many milliseconds ago, and is nothing else.
+    fn opened(crowd: &Crowd, milliseconds: u64) -> (Arc<Activity>, tokio::task::JoinHandle<()>) {
+        let opened = Instant::now() - Duration::from_millis(milliseconds);
+        let activity = Arc::new(Activity { opened, ..Arc::into_inner(Activity::new()).unwrap() });
+        let connection = TaskTracker::new().spawn(pending());
+        crowd.join(&activity, connection.abort_handle());
+        (activity, connection)
+    }
+
+    #[tokio::test]
+    async fn who_never_asked_goes_first_and_then_who_was_idle_the_longest() {
+        let crowd = Crowd::default();
+        let (asking, asking_task) = opened(&crowd, 9_000);
+        let _request = asking.begin();
+        let (_new, new_task) = opened(&crowd, 10);
+        let (idle, idle_task) = opened(&crowd, 1_000);
+        idle.has_asked.store(true, Relaxed);
+        let (idle_longer, idle_longer_task) = opened(&crowd, 2_000);
+        idle_longer.has_asked.store(true, Relaxed);
+        let (_silent, silent_task) = opened(&crowd, 500);
+        for gone in [silent_task, idle_longer_task, idle_task] {
+            assert_eq!(crowd.make_room(), 1);
+            assert!(gone.await.unwrap_err().is_cancelled());
+        }
+        assert_eq!(crowd.make_room(), 0);
+        assert!(!asking_task.is_finished() && !new_task.is_finished());
+    }
+
+    #[tokio::test]
+    async fn some_of_many_make_room_at_once_and_the_rest_is_remembered() {
+        let crowd = Crowd::default();
+        let connections: Vec<_> = (0..200).map(|_| opened(&crowd, 1_000)).collect();
+        let (gone, left) = (200usize.div_ceil(SOME), 200 - 200usize.div_ceil(SOME));
+        assert_eq!(crowd.make_room(), gone);
+        assert_eq!(crowd.0.lock().unwrap().len(), left);
+        drop(connections);
+        assert_eq!(crowd.make_room(), 0, "they are gone by themselves");
+        assert_eq!(crowd.0.lock().unwrap().len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_idle_from_the_end_of_its_last_request_on() {
+        let activity = Activity::new();
+        let now = activity.opened + Duration::from_secs(3_600);
+        assert!(!activity.has_asked() && activity.idle_for(now).is_some());
+        let (one, other) = (activity.begin(), activity.begin());
+        drop(one);
+        assert_eq!(activity.idle_for(now), None);
+        drop(other);
+        assert!(activity.has_asked() && activity.idle_for(now).is_some());
+    }
+}
