@@ -48,7 +48,7 @@ fn install(folder: &str) -> Command {
     command
 }
 
-/// Builds the peer for tests: in a third of the time, and slow.
+/// Builds the peer for tests, which need not be fast: optimised little.
 pub fn wasmtime(steps: &mut Steps) -> Result<()> {
     steps.step("build wasmtime, for tests", || {
         let mut command = install(WASMTIME_FOR_TESTS);

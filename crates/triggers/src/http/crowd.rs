@@ -5,7 +5,7 @@
 use std::{
     mem,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 
 /// All connections that are there, and perhaps some that were.
 #[derive(Default)]
-pub(super) struct Crowd(Mutex<Vec<Member>>);
+pub(super) struct Crowd(Vec<Member>);
 
 struct Member {
     activity: Weak<Activity>,
@@ -47,8 +47,8 @@ const SETTLED: Duration = Duration::from_millis(100);
 
 impl Crowd {
     /// A connection that was opened just now.
-    pub(super) fn join(&self, activity: &Arc<Activity>, connection: AbortHandle) {
-        let mut members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn join(&mut self, activity: &Arc<Activity>, connection: AbortHandle) {
+        let Self(members) = self;
         if members.len() == members.capacity() {
             members.retain(|member| member.activity.strong_count() > 0);
         }
@@ -57,11 +57,11 @@ impl Crowd {
 
     /// Closes some connections without a request: those that never had one first, and those that were idle for
     /// longer before others. Returns how many.
-    pub(super) fn make_room(&self) -> usize {
+    pub(super) fn make_room(&mut self) -> usize {
         let now = Instant::now();
-        let mut members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Self(members) = self;
         let mut idle = Vec::new();
-        for member in mem::take(&mut *members) {
+        for member in mem::take(members) {
             let Some(activity) = member.activity.upgrade() else { continue };
             match activity.idle_for(now).filter(|time| *time >= SETTLED) {
                 Some(time) => idle.push((activity.has_asked(), time, member)),
@@ -130,7 +130,10 @@ mod tests {
     use super::*;
 
     /// A connection that was opened so many milliseconds ago, and is nothing else.
-    fn opened(crowd: &Crowd, milliseconds: u64) -> (Arc<Activity>, tokio::task::JoinHandle<()>) {
+    fn opened(
+        crowd: &mut Crowd,
+        milliseconds: u64,
+    ) -> (Arc<Activity>, tokio::task::JoinHandle<()>) {
         let opened = Instant::now() - Duration::from_millis(milliseconds);
         let activity = Arc::new(Activity { opened, ..Arc::into_inner(Activity::new()).unwrap() });
         let connection = TaskTracker::new().spawn(pending());
@@ -140,15 +143,15 @@ mod tests {
 
     #[tokio::test]
     async fn who_never_asked_goes_first_and_then_who_was_idle_the_longest() {
-        let crowd = Crowd::default();
-        let (asking, asking_task) = opened(&crowd, 9_000);
+        let mut crowd = Crowd::default();
+        let (asking, asking_task) = opened(&mut crowd, 9_000);
         let _request = asking.begin();
-        let (_new, new_task) = opened(&crowd, 10);
-        let (idle, idle_task) = opened(&crowd, 1_000);
+        let (_new, new_task) = opened(&mut crowd, 10);
+        let (idle, idle_task) = opened(&mut crowd, 1_000);
         idle.has_asked.store(true, Relaxed);
-        let (idle_longer, idle_longer_task) = opened(&crowd, 2_000);
+        let (idle_longer, idle_longer_task) = opened(&mut crowd, 2_000);
         idle_longer.has_asked.store(true, Relaxed);
-        let (_silent, silent_task) = opened(&crowd, 500);
+        let (_silent, silent_task) = opened(&mut crowd, 500);
         for gone in [silent_task, idle_longer_task, idle_task] {
             assert_eq!(crowd.make_room(), 1);
             assert!(gone.await.unwrap_err().is_cancelled());
@@ -159,14 +162,14 @@ mod tests {
 
     #[tokio::test]
     async fn some_of_many_make_room_at_once_and_the_rest_is_remembered() {
-        let crowd = Crowd::default();
-        let connections: Vec<_> = (0..200).map(|_| opened(&crowd, 1_000)).collect();
+        let mut crowd = Crowd::default();
+        let connections: Vec<_> = (0..200).map(|_| opened(&mut crowd, 1_000)).collect();
         let (gone, left) = (200usize.div_ceil(SOME), 200 - 200usize.div_ceil(SOME));
         assert_eq!(crowd.make_room(), gone);
-        assert_eq!(crowd.0.lock().unwrap().len(), left);
+        assert_eq!(crowd.0.len(), left);
         drop(connections);
         assert_eq!(crowd.make_room(), 0, "they are gone by themselves");
-        assert_eq!(crowd.0.lock().unwrap().len(), 0);
+        assert_eq!(crowd.0.len(), 0);
     }
 
     #[tokio::test]
