@@ -56,19 +56,23 @@ impl Crowd {
     }
 
     /// Closes some connections without a request: those that never had one first, and those that were idle for
-    /// longer before others. Returns how many.
+    /// longer before others. None that had one while it is too early to say whether others will. Returns how many.
     pub(super) fn make_room(&mut self) -> usize {
         let now = Instant::now();
         let Self(members) = self;
-        let mut idle = Vec::new();
+        let (mut idle, mut is_early) = (Vec::new(), false);
         for member in mem::take(members) {
             let Some(activity) = member.activity.upgrade() else { continue };
             match activity.idle_for(now).filter(|time| *time >= SETTLED) {
                 Some(time) => idle.push((activity.has_asked(), time, member)),
-                None => members.push(member),
+                None => {
+                    is_early |= !activity.has_asked();
+                    members.push(member);
+                }
             }
         }
-        let count = (idle.len() + members.len()).div_ceil(SOME).min(idle.len());
+        let may_go = idle.iter().filter(|(has_asked, ..)| !has_asked || !is_early).count();
+        let count = (idle.len() + members.len()).div_ceil(SOME).min(may_go);
         // False is before true, and what was idle for longest goes first.
         idle.sort_unstable_by(|(asked, time, _), (other_asked, other_time, _)| {
             asked.cmp(other_asked).then(other_time.cmp(time))
@@ -146,13 +150,17 @@ mod tests {
         let mut crowd = Crowd::default();
         let (asking, asking_task) = opened(&mut crowd, 9_000);
         let _request = asking.begin();
-        let (_new, new_task) = opened(&mut crowd, 10);
+        let (new, new_task) = opened(&mut crowd, 10);
         let (idle, idle_task) = opened(&mut crowd, 1_000);
         idle.has_asked.store(true, Relaxed);
         let (idle_longer, idle_longer_task) = opened(&mut crowd, 2_000);
         idle_longer.has_asked.store(true, Relaxed);
         let (_silent, silent_task) = opened(&mut crowd, 500);
-        for gone in [silent_task, idle_longer_task, idle_task] {
+        assert_eq!(crowd.make_room(), 1);
+        assert!(silent_task.await.unwrap_err().is_cancelled());
+        assert_eq!(crowd.make_room(), 0, "the new one may ask, or be as silent");
+        new.has_asked.store(true, Relaxed);
+        for gone in [idle_longer_task, idle_task] {
             assert_eq!(crowd.make_room(), 1);
             assert!(gone.await.unwrap_err().is_cancelled());
         }
