@@ -369,17 +369,18 @@ mod tests {
             // Long enough to be long where the thread has to share its core.
             let threads = threads(&account, 30, 10 * LONG_STEP);
             assert_eq!(threads.len(), 30);
-            let (first, others) = threads.split_at(usize::from(LONG_STEPS));
-            assert!(first.iter().all(|thread| *thread == here), "nothing was known of it yet");
-            assert!(others.iter().all(|thread| *thread != here));
+            // Nothing is known of the first, and one that the system has interrupted may say as much as two.
+            let first = threads.iter().take_while(|thread| **thread == here).count();
+            assert!((1..=usize::from(LONG_STEPS)).contains(&first), "{first}");
+            assert!(threads.iter().skip(first).all(|thread| *thread != here));
             // Now its first steps are known to be long.
             let next = self::threads(&account, 1, Duration::ZERO);
             assert!(!next.contains(&here));
             // As the thread itself counts it, which has others beside it.
             assert!(account.cpu_time() > 5 * LONG_STEP, "those elsewhere as well");
-            // And brief again.
-            let next = self::threads(&account, 100, Duration::ZERO);
-            assert_eq!(next.last(), Some(&here));
+            // And brief again, unless the system interrupts these as well.
+            let is_brief = |_| self::threads(&account, 100, Duration::ZERO).last() == Some(&here);
+            assert!((0..10).any(is_brief));
         }
         let alone = threads(&Account::alone(), 10, 2 * LONG_STEP);
         assert!(alone.iter().all(|thread| *thread == here));
