@@ -12,26 +12,34 @@ const WARM_UP: usize = 20;
 #[derive(Clone, Copy)]
 enum Case {
     Instantiate,
-    Request,
+    /// For this path.
+    Request(&'static str),
 }
 
-/// Runs `case`, which is WHAT-p2 or WHAT-p3.
+/// Runs `case`, which is WHAT-p2 or WHAT-p3, or a request that calls another component by name.
 pub fn run_case(case: &str, count: &str) -> Result<()> {
     let count: usize = count.parse().context("COUNT")?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let (what, path) = case.split_once('-').context("CASE is WHAT-p2 or WHAT-p3")?;
-    let (case, instances) = match what {
-        "instantiate" => (Case::Instantiate, FRESH),
-        "cold" => (Case::Request, FRESH),
-        "warm" => (Case::Request, REUSED),
-        "shared" => (Case::Request, SHARED),
-        _ => bail!("no such case"),
+    let (live, case) = match case {
+        "call-by-name" => (Live::joined()?, Case::Request("/by-name/1/hello")),
+        _ => of_hello(case)?,
     };
-    let path = if path == "p2" { HELLO_P2 } else { HELLO_P3 };
-    let live = Live::new(path, instances)?;
     run(&runtime, &live, case, WARM_UP);
     measured(&runtime, &live, case, count);
     Ok(())
+}
+
+fn of_hello(case: &str) -> Result<(Live, Case)> {
+    let (what, version) = case.split_once('-').context("CASE is WHAT-p2 or WHAT-p3")?;
+    let (case, instances) = match what {
+        "instantiate" => (Case::Instantiate, FRESH),
+        "cold" => (Case::Request("/"), FRESH),
+        "warm" => (Case::Request("/"), REUSED),
+        "shared" => (Case::Request("/"), SHARED),
+        _ => bail!("no such case"),
+    };
+    let path = if version == "p2" { HELLO_P2 } else { HELLO_P3 };
+    Ok((Live::new(path, instances)?, case))
 }
 
 #[inline(never)]
@@ -44,8 +52,8 @@ fn run(runtime: &Runtime, live: &Live, case: Case, count: usize) {
         for _ in 0..count {
             match case {
                 Case::Instantiate => live.instantiate().await,
-                Case::Request => {
-                    live.request("/").await;
+                Case::Request(path) => {
+                    live.request(path).await;
                 }
             }
         }

@@ -224,9 +224,11 @@ fn prepare(steps: &mut Steps) -> Result<()> {
     let bolt = Bolt::find()?;
     release::dhow(steps, &bolt)?;
     bolt.lay_out(steps, "bench", |instrumented| {
-        instructions::CASES
-            .iter()
-            .try_for_each(|case| run(Command::new(instrumented).args(["counted", case, TRAINING])))
+        instructions::CASES.iter().try_for_each(|case| {
+            run(Command::new(instrumented).args(["counted", case, TRAINING]))
+        })?;
+        let results = release::work("bench").join("capabilities");
+        run(Command::new(instrumented).arg("capabilities").arg(results).arg(UPSTREAM))
     })
 }
 

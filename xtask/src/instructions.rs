@@ -12,8 +12,15 @@ use crate::{
 };
 
 /// What is counted, by the names that `bench counted` has for them.
-pub const CASES: [&str; 6] =
-    ["instantiate-p3", "cold-p3", "warm-p3", "instantiate-p2", "cold-p2", "warm-p2"];
+pub const CASES: [&str; 7] = [
+    "instantiate-p3",
+    "cold-p3",
+    "warm-p3",
+    "instantiate-p2",
+    "cold-p2",
+    "warm-p2",
+    "call-by-name",
+];
 const COUNT: u64 = 200;
 
 /// What one more may cost before somebody has to say that it is worth it.

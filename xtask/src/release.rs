@@ -4,15 +4,17 @@
 //! than for anything else. Laid out side by side, the same instructions take two thirds of the time.
 //!
 //! llvm-bolt takes a function whose name contains `.cold.` or `.warm.` for a piece of another and gives
-//! up: no module of ours can be called so.
+//! up: no module of ours can be called so. What it writes a profile with gives up at names of some
+//! thousands of bytes, which database drivers' futures have: those are replaced before.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{
     demo::Server,
@@ -137,17 +139,19 @@ impl Bolt {
         if is_newer(&target, &built) {
             return Ok(());
         }
-        let work = Path::new(WORK).join(name);
+        let work = work(name);
         if work.exists() {
             fs::remove_dir_all(&work)?;
         }
         fs::create_dir_all(&work)?;
-        let instrumented = work.join("instrumented");
+        let (named, instrumented) = (work.join("named"), work.join("instrumented"));
         let profile = work.join("profile");
         steps.step(&format!("instrument {name}"), || {
+            shorten_names(&built, &named, &work)?;
             run(self
                 .tool("llvm-bolt", &work)?
-                .args([&built, "--instrument", "--instrumentation-file-append-pid", "-o"])
+                .arg(&named)
+                .args(["--instrument", "--instrumentation-file-append-pid", "-o"])
                 .arg(&instrumented)
                 .arg(format!("--instrumentation-file={}", absolute(&profile)?.display())))
         })?;
@@ -162,7 +166,8 @@ impl Bolt {
             run(self.tool("merge-fdata", &work)?.args(profiles).arg("-o").arg(&profile))?;
             run(self
                 .tool("llvm-bolt", &work)?
-                .args([&built, "-o", &target, "--data"])
+                .arg(&named)
+                .args(["-o", &target, "--data"])
                 .arg(&profile)
                 .args(["--reorder-blocks=ext-tsp", "--reorder-functions=cdsort", "--icf=1"])
                 .args(["--split-functions", "--split-all-cold", "--split-eh"]))
@@ -176,6 +181,27 @@ impl Bolt {
         command.stdout(log.try_clone()?).stderr(log);
         Ok(command)
     }
+}
+
+/// Where what is made on the way to `name` is put.
+pub fn work(name: &str) -> PathBuf {
+    Path::new(WORK).join(name)
+}
+
+/// The longest name that is kept, in bytes.
+const LONGEST_NAME: usize = 2_000;
+
+/// The program `built`, without names of functions that are too long, as `named`.
+fn shorten_names(built: &str, named: &Path, work: &Path) -> Result<()> {
+    let symbols = Command::new("nm").args(["--format=just-symbols", built]).output()?;
+    ensure!(symbols.status.success(), "nm can't read {built}");
+    let symbols = String::from_utf8(symbols.stdout)?;
+    let long: BTreeSet<_> = symbols.lines().filter(|name| name.len() > LONGEST_NAME).collect();
+    let others: String =
+        (0..).zip(long).map(|(n, name)| format!("{name} long_name_{n}\n")).collect();
+    let list = work.join("names");
+    fs::write(&list, others)?;
+    run(Command::new("objcopy").arg("--redefine-syms").args([&list, Path::new(built), named]))
 }
 
 /// Whether `target` was made after `source`.

@@ -5,6 +5,11 @@
 //! turn is in Tokio's queue, and there are as many turns as cores. The next turn is for the account that
 //! has used the least of them, by time, and within it for the guest that has waited the longest.
 //!
+//! Accounts that have a share of the CPU hold, all together, no more turns at a time than their shares come to:
+//! two of half a core each have one of two cores, rather than both for half of the time. What they get is the
+//! same, and the others need not wait for the system to take a core from them, which Linux does only at its
+//! next tick, of 4 ms.
+//!
 //! All state is behind one lock, which is held for less than a microsecond. Wakers are woken and
 //! dropped after it was released, since either may run what locks it again.
 //!
@@ -24,7 +29,7 @@ use std::{
     mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     task::Waker,
     time::{Duration, Instant},
@@ -47,8 +52,12 @@ pub(crate) struct Line {
 #[derive(Debug)]
 struct Owner {
     share: Arc<Bucket>,
-    /// How far it is: the nanoseconds of its turns. Changed under the lock only.
+    /// How far it is: the nanoseconds of its turns. Changed under the lock only, as all that follows.
     used: AtomicU64,
+    /// Guests of it that wait or have a turn.
+    guests: AtomicUsize,
+    /// Its share when the first of those came, in nanoseconds of a core for each second; 0 where it has none.
+    limit: AtomicU64,
 }
 
 /// By which a guest that waits is known. To be given back to the line it came from.
@@ -75,6 +84,9 @@ const LAPSED_FOR: Duration = Duration::from_secs(1);
 /// What each turn is charged with at least: about what it takes to wake who is next.
 const LEAST: Duration = Duration::from_micros(20);
 
+/// In nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+
 /// How long an account that is over its share rests before it is looked at again: its limits may
 /// have changed.
 const LONGEST_REST: Duration = Duration::from_millis(100);
@@ -88,7 +100,7 @@ struct State {
     last_ticket: u64,
     /// Those where somebody waits, or has until just now.
     lines: HashMap<LineId, Waiting>,
-    /// Each line is here or in `resting`, once: who has used the least is first. How much that is may
+    /// Each line is here, in `resting` or aside, once: who has used the least is first. How much that is may
     /// be out of date, and is looked up when it is the first.
     order: BinaryHeap<Reverse<(u64, LineId)>>,
     /// What who was granted the last turn had used. Who comes now begins there: what was not used
@@ -96,10 +108,22 @@ struct State {
     floor: u64,
     /// Those over their share, and until when.
     resting: BinaryHeap<Reverse<(Instant, LineId)>>,
+    limited: Limited,
     /// As many as there are turns at most.
     granted: Vec<Granted>,
     /// The tickets of guests whose turn has lapsed, and when it did.
     lapsed: HashMap<u64, Instant>,
+}
+
+/// The accounts with a share that have guests.
+#[derive(Debug, Default)]
+struct Limited {
+    /// Their shares together, as in [`Owner::limit`].
+    shares: u64,
+    /// The turns that they have, of those that count.
+    turns: u64,
+    /// Their lines, with what they have used, while they have as many turns as there may be.
+    aside: Vec<Reverse<(u64, LineId)>>,
 }
 
 #[derive(Debug)]
@@ -126,7 +150,12 @@ impl Turns {
     pub(crate) fn line(self: &Arc<Self>, share: &Arc<Bucket>) -> Line {
         let mut state = self.state();
         state.last_line += 1;
-        let owner = Arc::new(Owner { share: share.clone(), used: AtomicU64::new(0) });
+        let owner = Arc::new(Owner {
+            share: share.clone(),
+            used: AtomicU64::new(0),
+            guests: AtomicUsize::new(0),
+            limit: AtomicU64::new(0),
+        });
         Line { turns: self.clone(), id: state.last_line, owner }
     }
 
@@ -151,8 +180,8 @@ impl Turns {
         }
     }
 
-    fn give_back(&self, mut state: MutexGuard<'_, State>) {
-        state.free += 1;
+    fn give_back(&self, mut state: MutexGuard<'_, State>, owner: &Owner) {
+        state.take_back(owner);
         if !state.order.is_empty() {
             drop(state);
             self.grant_all(Instant::now());
@@ -185,12 +214,17 @@ impl Line {
                     drop(before);
                     return None;
                 }
-                Claim::Nothing => *ticket = None,
+                Claim::Nothing => {
+                    state.exit(&self.owner);
+                    *ticket = None;
+                }
             }
         }
+        state.enter(&self.owner);
         // While a turn is free nobody else waits that could have it.
-        if state.free > 0 && state.order.is_empty() && self.owner.share.debt(now).is_zero() {
-            state.free -= 1;
+        let is_next = state.order.is_empty() && state.limited.let_run(&self.owner);
+        if state.free > 0 && is_next && self.owner.share.debt(now).is_zero() {
+            state.give(&self.owner);
             state.floor = self.owner.used_since(state.floor);
             return Some(self.turn(true));
         }
@@ -211,9 +245,10 @@ impl Line {
     pub(crate) fn leave(&self, Ticket(ticket): Ticket) {
         let mut state = self.turns.state();
         let waker = state.lines.get_mut(&self.id).and_then(|line| line.guests.remove(&ticket));
+        state.exit(&self.owner);
         if let Some(granted) = state.remove_granted(ticket) {
             self.owner.charge(granted.at.elapsed().max(LEAST));
-            self.turns.give_back(state);
+            self.turns.give_back(state, &self.owner);
             return;
         }
         if waker.is_none() {
@@ -233,10 +268,11 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let state = self.turns.state();
+        let mut state = self.turns.state();
         self.owner.charge(self.used);
+        state.exit(&self.owner);
         if self.counts {
-            self.turns.give_back(state);
+            self.turns.give_back(state, &self.owner);
         }
     }
 }
@@ -253,6 +289,38 @@ enum Claim {
 }
 
 impl State {
+    /// A guest of `owner` comes.
+    fn enter(&mut self, owner: &Owner) {
+        if owner.guests.fetch_add(1, Relaxed) == 0 {
+            let limit = owner.share.rate().map_or(0, |rate| rate.per_second.get());
+            owner.limit.store(limit, Relaxed);
+            self.limited.shares += limit;
+            if limit > 0 {
+                self.order.extend(self.limited.aside.drain(..));
+            }
+        }
+    }
+
+    /// A guest of `owner` goes.
+    fn exit(&mut self, owner: &Owner) {
+        if owner.guests.fetch_sub(1, Relaxed) == 1 {
+            self.limited.shares -= owner.limit.load(Relaxed);
+        }
+    }
+
+    /// A free turn becomes one of `owner`.
+    fn give(&mut self, owner: &Owner) {
+        self.free -= 1;
+        self.limited.turns += u64::from(owner.is_limited());
+    }
+
+    /// A turn of `owner` is free again.
+    fn take_back(&mut self, owner: &Owner) {
+        self.free += 1;
+        self.limited.turns -= u64::from(owner.is_limited());
+        self.order.extend(self.limited.aside.drain(..));
+    }
+
     fn claim(&mut self, line: LineId, ticket: u64, waker: &Waker, now: Instant) -> Claim {
         if self.remove_granted(ticket).is_some() {
             return Claim::Turn { counts: true };
@@ -304,6 +372,10 @@ impl State {
                 self.resting.push(Reverse((now + debt.min(LONGEST_REST), id)));
                 continue;
             }
+            if !self.limited.let_run(&line.owner) && !line.guests.is_empty() {
+                self.limited.aside.push(Reverse((used, id)));
+                continue;
+            }
             let owner = line.owner.clone();
             let first = line.guests.pop_first();
             if line.guests.is_empty() {
@@ -312,7 +384,7 @@ impl State {
                 self.order.push(Reverse((used, id)));
             }
             if let Some((ticket, waker)) = first {
-                self.free -= 1;
+                self.give(&owner);
                 self.floor = used.max(self.floor);
                 self.granted.push(Granted { ticket, owner, at: now });
                 return Some(waker);
@@ -323,9 +395,10 @@ impl State {
 
     fn lapse(&mut self, now: Instant) {
         let is_late = |granted: &mut Granted| now.saturating_duration_since(granted.at) >= LAPSE;
-        for Granted { ticket, owner, at } in self.granted.extract_if(.., is_late) {
+        let late: Vec<_> = self.granted.extract_if(.., is_late).collect();
+        for Granted { ticket, owner, at } in late {
             owner.charge(now.saturating_duration_since(at));
-            self.free += 1;
+            self.take_back(&owner);
             self.lapsed.insert(ticket, now);
         }
     }
@@ -343,9 +416,21 @@ impl State {
     }
 }
 
+impl Limited {
+    /// Whether `owner` may have one more turn, if one is free.
+    fn let_run(&self, owner: &Owner) -> bool {
+        !owner.is_limited() || self.turns < self.shares.div_ceil(SECOND).max(1)
+    }
+}
+
 impl Owner {
     fn charge(&self, time: Duration) {
         self.used.fetch_add(nanos(time), Relaxed);
+    }
+
+    /// Whether it has a share, and no more.
+    fn is_limited(&self) -> bool {
+        self.limit.load(Relaxed) > 0
     }
 
     /// What it has used, and at least `floor`, from where it goes on.
@@ -410,6 +495,12 @@ mod tests {
         Arc::new(Bucket::new(None))
     }
 
+    /// A share of so many cores, with much to be used at once.
+    fn limited(cores: u64) -> Arc<Bucket> {
+        let per_second = NonZeroU64::new(cores * SECOND).unwrap();
+        Arc::new(Bucket::new(Some(Rate { per_second, burst: 1_000 * SECOND })))
+    }
+
     impl Turns {
         /// Nobody waits or has a turn.
         fn assert_quiet(&self, turns: usize) {
@@ -417,6 +508,8 @@ mod tests {
             assert_eq!(state.free, turns);
             assert!(state.lines.is_empty() && state.order.is_empty() && state.resting.is_empty());
             assert!(state.granted.is_empty() && state.lapsed.is_empty());
+            let Limited { shares, turns, aside } = &state.limited;
+            assert!(*shares == 0 && *turns == 0 && aside.is_empty());
         }
     }
 
@@ -616,6 +709,38 @@ mod tests {
         turns.assert_quiet(1);
     }
 
+    #[test]
+    fn accounts_with_shares_have_no_more_turns_than_those_come_to() {
+        let turns = Turns::new(4);
+        let half = |_| {
+            let rate = Rate { per_second: NonZeroU64::new(SECOND / 2).unwrap(), burst: SECOND };
+            turns.line(&Arc::new(Bucket::new(Some(rate))))
+        };
+        let halves: Vec<_> = (0..2).map(half).collect();
+        let now = Instant::now();
+        let mut guests: Vec<_> =
+            [0, 0, 1].into_iter().map(|line| Guest::of(&halves[line])).collect();
+        let first = guests[0].take(now).unwrap();
+        assert!(guests[1].take(now).is_none() && guests[2].take(now).is_none());
+        // Others are not held up by it.
+        let others = turns.line(&unlimited());
+        let mut other = Guest::of(&others);
+        let its_turn = other.take(now).unwrap();
+        // Of the two who wait, the one whose account has used less.
+        first.end(MS);
+        assert!(guests[2].is_woken() && !guests[1].is_woken());
+        let second = guests[2].take(now).unwrap();
+        // With a third there is a whole core more, for one of those that wait.
+        let whole = turns.line(&limited(1));
+        let mut third = Guest::of(&whole);
+        assert!(third.take(now).is_none());
+        assert!(guests[1].is_woken() != third.is_woken());
+        drop((second, its_turn));
+        drop(third);
+        drop((guests, other));
+        turns.assert_quiet(4);
+    }
+
     /// xorshift64*
     struct Random(u64);
 
@@ -634,7 +759,9 @@ mod tests {
         for seed in 1..=300 {
             let mut random = Random(seed);
             let turns = Turns::new(TURNS);
-            let lines: Vec<_> = (0..4).map(|_| turns.line(&unlimited())).collect();
+            // Of some the limits are far beyond what is used here.
+            let shares = [unlimited(), unlimited(), limited(1), limited(2)];
+            let lines: Vec<_> = shares.iter().map(|share| turns.line(share)).collect();
             let new = |random: &mut Random| Guest::of(&lines[random.below(4)]);
             let mut guests: Vec<_> = (0..20).map(|_| new(&mut random)).collect();
             let mut used: Vec<Turn> = Vec::new();
@@ -662,7 +789,9 @@ mod tests {
                 let counting = used.iter().filter(|turn| turn.counts).count();
                 assert_eq!(state.free + state.granted.len() + counting, TURNS);
                 assert!(state.free == 0 || state.order.is_empty(), "a turn is free, who waits?");
-                assert_eq!(state.lines.len(), state.order.len() + state.resting.len());
+                let aside = state.limited.aside.len();
+                assert_eq!(state.lines.len(), state.order.len() + state.resting.len() + aside);
+                assert!(aside == 0 || state.limited.turns > 0, "nobody would have them go on");
             }
             // All that still wait are woken and have their turns.
             drop(used);

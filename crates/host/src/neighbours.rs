@@ -1,16 +1,16 @@
 //! Calls by name, from one component of an app to another: each is an invocation of its own, with the
 //! instance, the limits and the place that a request from outside would have.
 
-use std::{sync::Arc, time::Instant};
+use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Instant};
 
 use dhow_capabilities::{Calling, Depth, HttpError, Neighbours, WasiBody};
 use dhow_engine::CallError;
 use dhow_manifest::Name;
 use dhow_telemetry::span::{self, Answerer, Instrument as _};
 use futures_channel::oneshot;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http::{Request, Response};
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::mpsc;
 use tracing::Span;
@@ -49,6 +49,8 @@ type Answer = oneshot::Sender<Result<Response<WasiBody>, HttpError>>;
 
 /// Pieces of a body that are on their way from one instance to the other.
 const PIECES: usize = 1;
+/// Pieces that are handed over with the head where they are there. Few bodies have more.
+const AT_ONCE: usize = 4;
 
 impl Core {
     /// Runs `invocation` until its response is read, or nobody waits for it.
@@ -63,12 +65,19 @@ impl Core {
         match response {
             Ok(response) => {
                 span::answered(&Span::current(), response.status());
-                let (head, body) = response.into_parts();
+                let (head, mut body) = response.into_parts();
                 tracing::debug!(component = %name, %id, "called by name: {} in {time:.1?}", head.status);
-                let (sender, mut frames) = mpsc::channel(PIECES);
-                let read = StreamBody::new(stream::poll_fn(move |cx| frames.poll_recv(cx)));
-                let response = Response::from_parts(head, read.boxed_unsync());
-                if answer.send(Ok(response)).is_ok() {
+                let (pieces, is_whole) = at_once(&mut body).await;
+                let pieces = stream::iter(pieces);
+                if is_whole {
+                    let body = StreamBody::new(pieces).boxed_unsync();
+                    let _ = answer.send(Ok(Response::from_parts(head, body)));
+                    return;
+                }
+                let (sender, mut later) = mpsc::channel(PIECES);
+                let later = stream::poll_fn(move |cx| later.poll_recv(cx));
+                let read = StreamBody::new(pieces.chain(later)).boxed_unsync();
+                if answer.send(Ok(Response::from_parts(head, read))).is_ok() {
                     copy(body, sender).await;
                 }
             }
@@ -83,16 +92,33 @@ impl Core {
 
 type Piece = Result<Frame<bytes::Bytes>, HttpError>;
 
+fn piece<E>(frame: Result<Frame<bytes::Bytes>, E>) -> Piece {
+    // Why it ended is in the log.
+    frame.map_err(|_| HttpError::HttpResponseIncomplete)
+}
+
+/// What there is of `body` without waiting, and whether that is all of it.
+async fn at_once(body: &mut ResponseBody) -> (Vec<Piece>, bool) {
+    let mut pieces = Vec::new();
+    while pieces.len() < AT_ONCE {
+        // Whoever waits for the rest is woken for it: it was polled by the same task.
+        match poll_fn(|cx| Poll::Ready(Pin::new(&mut *body).poll_frame(cx))).await {
+            Poll::Ready(Some(frame)) => pieces.push(piece(frame)),
+            Poll::Ready(None) => return (pieces, true),
+            Poll::Pending => break,
+        }
+    }
+    (pieces, false)
+}
+
 async fn copy(mut body: ResponseBody, to: mpsc::Sender<Piece>) {
     loop {
         let frame = tokio::select! {
             frame = body.frame() => frame,
             () = to.closed() => return,
         };
-        // Why it ended is in the log.
         let Some(frame) = frame else { return };
-        let piece = frame.map_err(|_| HttpError::HttpResponseIncomplete);
-        if to.send(piece).await.is_err() {
+        if to.send(piece(frame)).await.is_err() {
             return;
         }
     }

@@ -78,11 +78,16 @@ impl Store for Redis {
                 return Err(StoreError::TooMuch);
             }
         }
-        if keys.is_empty() {
-            return Ok(Vec::new());
+        match keys.as_slice() {
+            [] => Ok(Vec::new()),
+            [key] => match self.client.run(Cmd::new().arg("GET").arg(key)).await {
+                Ok(value) => Ok(vec![value]),
+                // The key holds something else than a value, which MGET does not say.
+                Err(Failure::Said { code, .. }) if code == "WRONGTYPE" => Ok(vec![None]),
+                Err(failure) => Err(failed(failure)),
+            },
+            _ => self.run(Cmd::new().arg("MGET").arg(keys)).await,
         }
-        // Of a key that holds something else than a value, GET says an error.
-        self.run(Cmd::new().arg("MGET").arg(keys)).await
     }
 
     async fn set(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {

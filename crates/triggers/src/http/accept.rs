@@ -10,6 +10,7 @@ use dhow_host::Host;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::yield_now,
     time::{sleep, timeout},
 };
 use tokio_util::task::TaskTracker;
@@ -57,6 +58,9 @@ const OUT_OF_RESOURCES_PAUSE: Duration = Duration::from_millis(100);
 /// How long a new connection waits until it is looked again which of the others is idle.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
 
+/// How many are accepted before other tasks have their turn: as many of them are polled for the first time then.
+const AT_ONCE: usize = 16;
+
 /// How often it is said that there are as many as there may be.
 const REMINDER: Duration = Duration::from_secs(60);
 
@@ -77,7 +81,10 @@ impl HttpTrigger {
         let connections = TaskTracker::new();
         let mut room = Room::new(self.settings.max_connections);
         let accept_all = async {
-            loop {
+            for number in 1usize.. {
+                if number.is_multiple_of(AT_ONCE) {
+                    yield_now().await;
+                }
                 let permit = room.permit().await;
                 let stream = accept(&self.listener).await;
                 let context = Context {
@@ -132,13 +139,12 @@ impl Room {
             if let Ok(permit) = self.permits.clone().try_acquire_owned() {
                 return permit;
             }
-            let closed = self.crowd.make_room();
+            self.crowd.make_room();
             if self.said.is_none_or(|said| said.elapsed() > REMINDER) {
                 self.said = Some(Instant::now());
                 let connections = self.max;
                 tracing::warn!(
                     connections,
-                    closed,
                     "as many connections as there may be: those that are idle are closed"
                 );
             }

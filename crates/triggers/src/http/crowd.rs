@@ -3,6 +3,7 @@
 //! they are closed for their silence, and come back at once.
 
 use std::{
+    collections::VecDeque,
     mem,
     sync::{
         Arc, Weak,
@@ -15,7 +16,16 @@ use tokio::task::AbortHandle;
 
 /// All connections that are there, and perhaps some that were.
 #[derive(Default)]
-pub(super) struct Crowd(Vec<Member>);
+pub(super) struct Crowd {
+    members: Vec<Member>,
+    /// Those that make room next, the first of them first, where they still are as they were.
+    next: VecDeque<Next>,
+}
+
+struct Next {
+    had_asked: bool,
+    member: Member,
+}
 
 struct Member {
     activity: Weak<Activity>,
@@ -39,7 +49,7 @@ pub(super) struct Activity {
 /// A request that is under way.
 pub(super) struct UnderWay(Arc<Activity>);
 
-/// Of so many connections one makes room at a time: looking for them takes as long however many it is.
+/// Of so many connections one is found at a time: looking for them takes as long however many it is.
 const SOME: usize = 64;
 
 /// What was written last may still be on its way out for so long.
@@ -48,42 +58,60 @@ const SETTLED: Duration = Duration::from_millis(100);
 impl Crowd {
     /// A connection that was opened just now.
     pub(super) fn join(&mut self, activity: &Arc<Activity>, connection: AbortHandle) {
-        let Self(members) = self;
+        let members = &mut self.members;
         if members.len() == members.capacity() {
             members.retain(|member| member.activity.strong_count() > 0);
         }
         members.push(Member { activity: Arc::downgrade(activity), connection });
     }
 
-    /// Closes some connections without a request: those that never had one first, and those that were idle for
-    /// longer before others. None that had one while it is too early to say whether others will. Returns how many.
-    pub(super) fn make_room(&mut self) -> usize {
+    /// Closes a connection without a request: one that never had any before others, and one that was idle for
+    /// longer before others. None that had one while it is too early to say whether others will. Returns whether
+    /// there was one.
+    ///
+    /// One at a time: whoever is closed may be back at once, and many together would be a burst of work for
+    /// which everybody else has to wait.
+    pub(super) fn make_room(&mut self) -> bool {
         let now = Instant::now();
-        let Self(members) = self;
-        let (mut idle, mut is_early) = (Vec::new(), false);
-        for member in mem::take(members) {
+        if self.next.is_empty() {
+            self.find(now);
+        }
+        while let Some(Next { had_asked, member }) = self.next.pop_front() {
             let Some(activity) = member.activity.upgrade() else { continue };
-            match activity.idle_for(now).filter(|time| *time >= SETTLED) {
+            if activity.has_asked() == had_asked && activity.settled_for(now).is_some() {
+                member.connection.abort();
+                return true;
+            }
+            self.members.push(member);
+        }
+        false
+    }
+
+    /// Finds those that make room next.
+    fn find(&mut self, now: Instant) {
+        let (mut idle, mut is_early) = (Vec::new(), false);
+        for member in mem::take(&mut self.members) {
+            let Some(activity) = member.activity.upgrade() else { continue };
+            match activity.settled_for(now) {
                 Some(time) => idle.push((activity.has_asked(), time, member)),
                 None => {
                     is_early |= !activity.has_asked();
-                    members.push(member);
+                    self.members.push(member);
                 }
             }
         }
         let may_go = idle.iter().filter(|(has_asked, ..)| !has_asked || !is_early).count();
-        let count = (idle.len() + members.len()).div_ceil(SOME).min(may_go);
+        let count = (idle.len() + self.members.len()).div_ceil(SOME).min(may_go);
         // False is before true, and what was idle for longest goes first.
         idle.sort_unstable_by(|(asked, time, _), (other_asked, other_time, _)| {
             asked.cmp(other_asked).then(other_time.cmp(time))
         });
-        for (index, (_, _, member)) in idle.into_iter().enumerate() {
+        for (index, (had_asked, _, member)) in idle.into_iter().enumerate() {
             match index < count {
-                true => member.connection.abort(),
-                false => members.push(member),
+                true => self.next.push_back(Next { had_asked, member }),
+                false => self.members.push(member),
             }
         }
-        count
     }
 }
 
@@ -108,6 +136,11 @@ impl Activity {
     /// Whether there ever was a request.
     pub(super) fn has_asked(&self) -> bool {
         self.has_asked.load(Relaxed)
+    }
+
+    /// For how long it was idle, where what was written last is out.
+    fn settled_for(&self, now: Instant) -> Option<Duration> {
+        self.idle_for(now).filter(|time| *time >= SETTLED)
     }
 
     fn idle_for(&self, now: Instant) -> Option<Duration> {
@@ -156,28 +189,38 @@ mod tests {
         let (idle_longer, idle_longer_task) = opened(&mut crowd, 2_000);
         idle_longer.has_asked.store(true, Relaxed);
         let (_silent, silent_task) = opened(&mut crowd, 500);
-        assert_eq!(crowd.make_room(), 1);
+        assert!(crowd.make_room());
         assert!(silent_task.await.unwrap_err().is_cancelled());
-        assert_eq!(crowd.make_room(), 0, "the new one may ask, or be as silent");
+        assert!(!crowd.make_room(), "the new one may ask, or be as silent");
         new.has_asked.store(true, Relaxed);
         for gone in [idle_longer_task, idle_task] {
-            assert_eq!(crowd.make_room(), 1);
+            assert!(crowd.make_room());
             assert!(gone.await.unwrap_err().is_cancelled());
         }
-        assert_eq!(crowd.make_room(), 0);
+        assert!(!crowd.make_room());
         assert!(!asking_task.is_finished() && !new_task.is_finished());
     }
 
     #[tokio::test]
-    async fn some_of_many_make_room_at_once_and_the_rest_is_remembered() {
+    async fn each_of_those_that_were_found_goes_when_it_has_to_and_still_may() {
         let mut crowd = Crowd::default();
-        let connections: Vec<_> = (0..200).map(|_| opened(&mut crowd, 1_000)).collect();
-        let (gone, left) = (200usize.div_ceil(SOME), 200 - 200usize.div_ceil(SOME));
-        assert_eq!(crowd.make_room(), gone);
-        assert_eq!(crowd.0.len(), left);
-        drop(connections);
-        assert_eq!(crowd.make_room(), 0, "they are gone by themselves");
-        assert_eq!(crowd.0.len(), 0);
+        let mut connections: Vec<_> = (0..200).map(|_| opened(&mut crowd, 1_000)).collect();
+        assert!(crowd.make_room());
+        let found = 200usize.div_ceil(SOME);
+        assert_eq!((crowd.next.len(), crowd.members.len()), (found - 1, 200 - found));
+        // All that are left begin to ask, of whom some were found before.
+        let is_there =
+            |(_, connection): &mut (_, tokio::task::JoinHandle<()>)| !connection.is_finished();
+        tokio::task::yield_now().await;
+        let mut left: Vec<_> = connections.extract_if(.., is_there).collect();
+        assert_eq!((left.len(), connections.len()), (199, 1));
+        let requests: Vec<_> = left.iter_mut().map(|(activity, _)| activity.begin()).collect();
+        assert!(!crowd.make_room());
+        assert_eq!(crowd.members.len(), 199);
+        drop(requests);
+        drop(left);
+        assert!(!crowd.make_room(), "they are gone by themselves");
+        assert_eq!(crowd.members.len(), 0);
     }
 
     #[tokio::test]
