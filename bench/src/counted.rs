@@ -10,18 +10,20 @@ use crate::live::{FRESH, HELLO_P2, HELLO_P3, Live, REUSED, SHARED};
 const WARM_UP: usize = 20;
 
 #[derive(Clone, Copy)]
-enum Case {
+enum Case<'a> {
     Instantiate,
     /// For this path.
-    Request(&'static str),
+    Request(&'a str),
 }
 
-/// Runs `case`, which is WHAT-p2 or WHAT-p3, or a request that calls another component by name.
+/// Runs `case`, which is WHAT-p2 or WHAT-p3, a request that calls another component by name, or the path of any
+/// request to an app of several components.
 pub fn run_case(case: &str, count: &str) -> Result<()> {
     let count: usize = count.parse().context("COUNT")?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (live, case) = match case {
         "call-by-name" => (Live::joined()?, Case::Request("/by-name/1/hello")),
+        path if path.starts_with('/') => (Live::joined()?, Case::Request(path)),
         _ => of_hello(case)?,
     };
     run(&runtime, &live, case, WARM_UP);
@@ -29,7 +31,7 @@ pub fn run_case(case: &str, count: &str) -> Result<()> {
     Ok(())
 }
 
-fn of_hello(case: &str) -> Result<(Live, Case)> {
+fn of_hello(case: &str) -> Result<(Live, Case<'static>)> {
     let (what, version) = case.split_once('-').context("CASE is WHAT-p2 or WHAT-p3")?;
     let (case, instances) = match what {
         "instantiate" => (Case::Instantiate, FRESH),
@@ -43,11 +45,11 @@ fn of_hello(case: &str) -> Result<(Live, Case)> {
 }
 
 #[inline(never)]
-fn measured(runtime: &Runtime, live: &Live, case: Case, count: usize) {
+fn measured(runtime: &Runtime, live: &Live, case: Case<'_>, count: usize) {
     run(runtime, live, case, count);
 }
 
-fn run(runtime: &Runtime, live: &Live, case: Case, count: usize) {
+fn run(runtime: &Runtime, live: &Live, case: Case<'_>, count: usize) {
     runtime.block_on(async {
         for _ in 0..count {
             match case {

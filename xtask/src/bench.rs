@@ -227,6 +227,9 @@ fn prepare(steps: &mut Steps) -> Result<()> {
         instructions::CASES.iter().try_for_each(|case| {
             run(Command::new(instrumented).args(["counted", case, TRAINING]))
         })?;
+        BETWEEN_COMPONENTS
+            .iter()
+            .try_for_each(|path| run(Command::new(instrumented).args(["counted", path, FEWER])))?;
         let results = release::work("bench").join("capabilities");
         run(Command::new(instrumented).arg("capabilities").arg(results).arg(UPSTREAM))
     })
@@ -234,6 +237,10 @@ fn prepare(steps: &mut Steps) -> Result<()> {
 
 /// Requests of each kind.
 const TRAINING: &str = "5000";
+/// Of those that take long.
+const FEWER: &str = "100";
+/// What components of one app do with each other.
+const BETWEEN_COMPONENTS: [&str; 3] = ["/add/1000", "/add-later/1000", "/produce/4194304/65536"];
 
 fn first_response() -> Result<Duration> {
     let start = Instant::now();

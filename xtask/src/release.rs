@@ -39,7 +39,7 @@ struct Load {
 }
 
 const HELLO: Load = Load { app: "examples/hello", paths: &["/"], options: &[] };
-const TRAINING: [Load; 7] = [
+const TRAINING: [Load; 8] = [
     HELLO,
     Load { app: "bench/apps/hello-reused", ..HELLO },
     Load { app: "target/guests/wasm32-wasip2/release/hello_p2.wasm", ..HELLO },
@@ -56,9 +56,11 @@ const TRAINING: [Load; 7] = [
     },
     // Each request is for several calls.
     Load { app: "bench/apps/capabilities", paths: &CALLS, options: &["--requests=1000"] },
+    Load { app: "bench/apps/calls", paths: &BETWEEN_COMPONENTS, options: &["--requests=1000"] },
 ];
 const CALLS: [&str; 6] =
     ["/kv-set/2", "/kv-get/20", "/points/10", "/sql/10", "/rows/10", "/http/5?hello.internal/"];
+const BETWEEN_COMPONENTS: [&str; 3] = ["/add/1000", "/add-later/100", "/produce/1048576/65536"];
 const REQUESTS: &str = "10000";
 const CONNECTIONS: &str = "64";
 
