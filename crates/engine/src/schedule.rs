@@ -43,9 +43,10 @@ pub(crate) struct Schedule {
 /// Handing a step over costs a tenth of this, and few requests in Rust or Go take as long.
 pub(crate) const LONG_STEP: Duration = Duration::from_micros(250);
 
-/// How much less of a core the system gives to threads for long steps than to others, where it has not enough
-/// for all: a tenth (sched(7)).
-const NICE: i32 = 10;
+/// The least that there is: beside others that want all of a core they have a seventieth of it (sched(7)). The
+/// less they are due, the sooner one that wakes is due before them; else it waits for the system's next tick, of
+/// 4 ms.
+const NICE: i32 = 19;
 
 impl Schedule {
     /// For so many cores. Steps that take `long_step` are long ones.

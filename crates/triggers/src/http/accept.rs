@@ -59,7 +59,7 @@ const OUT_OF_RESOURCES_PAUSE: Duration = Duration::from_millis(100);
 const FULL_PAUSE: Duration = Duration::from_millis(10);
 
 /// How many are accepted before other tasks have their turn: as many of them are polled for the first time then.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 8;
 
 /// How often it is said that there are as many as there may be.
 const REMINDER: Duration = Duration::from_secs(60);

@@ -27,6 +27,9 @@ struct Next {
     member: Member,
 }
 
+/// Whether there ever was a request, for how long it was idle, and who.
+type Idle = (bool, Duration, Member);
+
 struct Member {
     activity: Weak<Activity>,
     connection: AbortHandle,
@@ -50,7 +53,7 @@ pub(super) struct Activity {
 pub(super) struct UnderWay(Arc<Activity>);
 
 /// Of so many connections one is found at a time: looking for them takes as long however many it is.
-const SOME: usize = 64;
+const SOME: usize = 16;
 
 /// What was written last may still be on its way out for so long.
 const SETTLED: Duration = Duration::from_millis(100);
@@ -89,7 +92,7 @@ impl Crowd {
 
     /// Finds those that make room next.
     fn find(&mut self, now: Instant) {
-        let (mut idle, mut is_early) = (Vec::new(), false);
+        let (mut idle, mut is_early) = (Vec::<Idle>::new(), false);
         for member in mem::take(&mut self.members) {
             let Some(activity) = member.activity.upgrade() else { continue };
             match activity.settled_for(now) {
@@ -103,15 +106,16 @@ impl Crowd {
         let may_go = idle.iter().filter(|(has_asked, ..)| !has_asked || !is_early).count();
         let count = (idle.len() + self.members.len()).div_ceil(SOME).min(may_go);
         // False is before true, and what was idle for longest goes first.
-        idle.sort_unstable_by(|(asked, time, _), (other_asked, other_time, _)| {
+        let order = |(asked, time, _): &Idle, (other_asked, other_time, _): &Idle| {
             asked.cmp(other_asked).then(other_time.cmp(time))
-        });
-        for (index, (had_asked, _, member)) in idle.into_iter().enumerate() {
-            match index < count {
-                true => self.next.push_back(Next { had_asked, member }),
-                false => self.members.push(member),
-            }
+        };
+        if count < idle.len() {
+            idle.select_nth_unstable_by(count, order);
         }
+        self.members.extend(idle.split_off(count).into_iter().map(|(_, _, member)| member));
+        idle.sort_unstable_by(order);
+        let next = idle.into_iter().map(|(had_asked, _, member)| Next { had_asked, member });
+        self.next.extend(next);
     }
 }
 
