@@ -20,6 +20,8 @@ pub(super) struct Crowd {
     members: Vec<Member>,
     /// Those that make room next, the first of them first, where they still are as they were.
     next: VecDeque<Next>,
+    /// When those were found.
+    found: Option<Instant>,
 }
 
 struct Next {
@@ -76,8 +78,14 @@ impl Crowd {
     /// which everybody else has to wait.
     pub(super) fn make_room(&mut self) -> bool {
         let now = Instant::now();
+        // Who never asked goes before one that has: meanwhile there may be one of whom that can be said.
+        let has_asked = self.next.front().is_none_or(|next| next.had_asked);
+        if has_asked && self.found.is_none_or(|found| now >= found + SETTLED) {
+            self.members.extend(self.next.drain(..).map(|next| next.member));
+        }
         if self.next.is_empty() {
             self.find(now);
+            self.found = Some(now);
         }
         while let Some(Next { had_asked, member }) = self.next.pop_front() {
             let Some(activity) = member.activity.upgrade() else { continue };
@@ -225,6 +233,19 @@ mod tests {
         drop(left);
         assert!(!crowd.make_room(), "they are gone by themselves");
         assert_eq!(crowd.members.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_that_has_asked_stays_when_there_are_silent_ones_meanwhile() {
+        let mut crowd = Crowd::default();
+        let asked: Vec<_> = (0..40).map(|_| opened(&mut crowd, 1_000)).collect();
+        asked.iter().for_each(|(activity, _)| activity.has_asked.store(true, Relaxed));
+        assert!(crowd.make_room());
+        let (_silent, silent_task) = opened(&mut crowd, 200);
+        crowd.found = crowd.found.map(|found| found - SETTLED);
+        assert!(crowd.make_room());
+        assert!(silent_task.await.unwrap_err().is_cancelled());
+        assert_eq!(asked.iter().filter(|(_, task)| task.is_finished()).count(), 1);
     }
 
     #[tokio::test]
