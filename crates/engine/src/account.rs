@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    bucket::{Bucket, Rate, nanos},
+    bucket::{Bucket, Rate, SECOND, nanos},
     schedule::{Pace, Schedule},
     turns::Line,
 };
@@ -63,7 +63,7 @@ pub struct CpuShare(Option<NonZeroU32>);
 
 /// Who uses less than a quarter of a core needs no turns: that is hundreds of usual requests in a
 /// second. Who uses more has no more of it than others, since what is beyond is owed.
-const QUICK: u64 = NANOS_IN_SECOND / 4;
+const QUICK: u64 = SECOND / 4;
 /// What they use of that at once: a few requests that come together, or a larger one.
 const QUICK_BURST: u64 = 10_000_000;
 /// What was used beyond it is owed up to about this, so that who has computed for long is quick again
@@ -76,7 +76,6 @@ const STEPS: u64 = 16;
 /// What of its share an account can use at once after a quiet time, as a part of a second's.
 const BURST_IN_SECOND: u64 = 10;
 
-const NANOS_IN_SECOND: u64 = 1_000_000_000;
 const NANOS_IN_MILLISECOND: u64 = 1_000_000;
 
 impl Account {

@@ -33,7 +33,8 @@ pub struct Bucket {
     burst: AtomicU64,
 }
 
-const SECOND: u64 = 1_000_000_000;
+/// In nanoseconds.
+pub(crate) const SECOND: u64 = 1_000_000_000;
 
 impl Bucket {
     /// A bucket that is full; without a rate there is no bound to what can be taken.

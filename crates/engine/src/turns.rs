@@ -35,7 +35,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::bucket::{Bucket, nanos};
+use crate::bucket::{Bucket, SECOND, nanos};
 
 /// The turns of a process. A turn is the permission to be polled once.
 #[derive(Debug)]
@@ -83,9 +83,6 @@ const LAPSED_FOR: Duration = Duration::from_secs(1);
 
 /// What each turn is charged with at least: about what it takes to wake who is next.
 const LEAST: Duration = Duration::from_micros(20);
-
-/// In nanoseconds.
-const SECOND: u64 = 1_000_000_000;
 
 /// How long an account that is over its share rests before it is looked at again: its limits may
 /// have changed.
