@@ -18,7 +18,7 @@ use anyhow::{Result, bail};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "\
-usage: bench timed
+usage: bench timed [FILTER]
        bench counted CASE COUNT
        bench capabilities RESULTS UPSTREAM [WORD]...
        bench recompile RESULTS APP COMPONENT=FILE
@@ -29,7 +29,8 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["timed"] => timed::run(),
+        ["timed"] => timed::run(None),
+        ["timed", filter] => timed::run(Some(filter)),
         ["counted", case, count] => counted::run_case(case, count)?,
         ["capabilities", results, upstream, only @ ..] => {
             capabilities::run(results, upstream, only)?

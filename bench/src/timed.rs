@@ -132,9 +132,12 @@ fn epochs(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Measures all of it; criterion keeps what it finds in target/criterion.
-pub fn run() {
+/// Measures all of it, or what has `filter` in its name; criterion keeps what it finds in target/criterion.
+pub fn run(filter: Option<&str>) {
     let mut criterion = Criterion::default();
+    if let Some(filter) = filter {
+        criterion = criterion.with_filter(filter);
+    }
     requests(&mut criterion);
     joined(&mut criterion);
     epochs(&mut criterion);

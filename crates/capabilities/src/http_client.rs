@@ -26,9 +26,8 @@ use hyper_util::{
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    time::timeout,
 };
-use tower_http::timeout::TimeoutBody;
 use tracing::Span;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
@@ -36,6 +35,7 @@ use crate::{
     audit::Audit,
     egress::{Egress, EgressError},
     neighbours::{Calling, Depths, Neighbourhood},
+    patience::{Awaited, Patience},
     tls::Tls,
 };
 
@@ -156,17 +156,22 @@ impl Shared {
         let uri = request.uri().clone();
         let mut connection = capture_connection(&mut request);
         let mut response = std::pin::pin!(self.pool().request(request));
+        let mut patience = Patience::default();
         let early = tokio::select! {
             biased;
             response = &mut response => Some(response),
             _ = connection.wait_for_connection_metadata() => None,
-            () = sleep(options.connect_timeout.unwrap_or(CONNECT_TIMEOUT)) => {
+            () = patience.over(options.connect_timeout.unwrap_or(CONNECT_TIMEOUT)) => {
                 return Err(Error::ConnectionTimeout);
             }
         };
+        patience.begin_anew();
         let response = match early {
             Some(response) => response,
-            None => first_byte(response, &options).await?,
+            None => {
+                let limit = options.first_byte_timeout.unwrap_or(SILENCE_TIMEOUT);
+                first_byte(response, limit, &mut patience).await?
+            }
         };
         let response = response.map_err(|error| {
             match egress_error(&error) {
@@ -186,41 +191,39 @@ impl Shared {
             }
             error_code(&error)
         })?;
-        Ok(between_bytes(response, &options, permit))
+        Ok(between_bytes(response, &options, patience, permit))
     }
 }
 
-/// What comes of `response`, as long as the guest waits for its head.
+/// What comes of `response`, as long as somebody waits for its head.
 async fn first_byte<T>(
     response: impl Future<Output = T>,
-    options: &RequestOptions,
+    limit: Duration,
+    patience: &mut Patience,
 ) -> Result<T, Error> {
-    let limit = options.first_byte_timeout.unwrap_or(SILENCE_TIMEOUT);
-    timeout(limit, response).await.map_err(|_| Error::HttpResponseTimeout)
+    let response = tokio::select! {
+        biased;
+        response = response => response,
+        () = patience.over(limit) => return Err(Error::HttpResponseTimeout),
+    };
+    patience.begin_anew();
+    Ok(response)
 }
 
 /// A response whose body ends where it is silent for longer than the guest waits. `kept` is there until then.
 fn between_bytes<B, K>(
     response: Response<B>,
     options: &RequestOptions,
+    patience: Patience,
     kept: K,
 ) -> Response<WasiBody>
 where
-    B: http_body::Body<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
-    K: Send + 'static,
+    B: http_body::Body<Data = Bytes, Error: std::fmt::Debug> + Send + Unpin + 'static,
+    K: Send + Unpin + 'static,
 {
     let limit = options.between_bytes_timeout.unwrap_or(SILENCE_TIMEOUT);
-    response.map(|body| {
-        let body = TimeoutBody::new(limit, body.map_err(Into::into));
-        let body = body.map_err(move |error| {
-            let _kept = &kept;
-            body_error(&*error)
-        });
-        body.boxed_unsync()
-    })
+    response.map(|body| Awaited { body, limit, patience, _kept: kept }.boxed_unsync())
 }
-
-type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Opens connections by the egress door, so many at a time.
 #[derive(Clone)]
@@ -420,8 +423,13 @@ impl WasiHttpHooks for Hooks {
             let calling = self.call(&name, request);
             let options = options.unwrap_or_default();
             let sending = async move {
-                let response = first_byte(calling, &options).await??;
-                Ok(between_bytes(response, &options, ()))
+                let mut patience = Patience::default();
+                let response = match options.first_byte_timeout {
+                    Some(limit) => first_byte(calling, limit, &mut patience).await??,
+                    // Who is called has a limit of its own.
+                    None => calling.await?,
+                };
+                Ok(between_bytes(response, &options, patience, ()))
             };
             return Box::new(sent(sending).instrument(span));
         }
@@ -464,14 +472,6 @@ fn error_code(error: &legacy::Error) -> Error {
 
 fn egress_error(error: &legacy::Error) -> Option<&EgressError> {
     chain(error).find_map(|error| error.downcast_ref::<EgressError>())
-}
-
-fn body_error(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
-    if error.is::<tower_http::timeout::TimeoutError>() {
-        Error::ConnectionReadTimeout
-    } else {
-        Error::HttpResponseIncomplete
-    }
 }
 
 /// `error` and its sources. The errors inside `io::Error`s are among them: rustls and the

@@ -25,6 +25,7 @@ mod linking;
 mod logging;
 mod neighbours;
 mod parts;
+mod patience;
 mod reading;
 mod redis;
 mod secrets;

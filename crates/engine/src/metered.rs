@@ -8,14 +8,17 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
-    task::{Context, Poll, Wake, ready},
+    task::{Context, Poll, Wake, Waker, ready},
     time::{Duration, Instant},
 };
 
 use futures_channel::oneshot;
 use futures_util::{FutureExt as _, task::AtomicWaker};
 use rustix::time::{ClockId, clock_gettime};
-use tokio::time::{Sleep, sleep};
+use tokio::{
+    task::coop::has_budget_remaining,
+    time::{Sleep, sleep},
+};
 
 use crate::{
     Account,
@@ -35,7 +38,19 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     let work = Work::Here(Box::pin(work));
-    Metered { account, work, long_steps: 0, stays: false, waits: None, rest: None, alarm: None }
+    let alarm = Arc::<Alarm>::default();
+    let waker = Waker::from(alarm.clone());
+    Metered {
+        account,
+        work,
+        alarm,
+        waker,
+        long_steps: 0,
+        was_away: false,
+        stays: false,
+        waits: None,
+        rest: None,
+    }
 }
 
 /// See [`metered`].
@@ -45,16 +60,19 @@ where
 {
     account: Arc<Account>,
     work: Work<F>,
+    alarm: Arc<Alarm>,
+    /// The alarm's.
+    waker: Waker,
     /// How many of its steps were long, of those that were done here.
     long_steps: u8,
+    /// A step was done by another thread.
+    was_away: bool,
     /// The next step is done here.
     stays: bool,
     /// Where it waits for its turn.
     waits: Option<(Pace, Ticket)>,
     /// Until when it rests, since its account has used more than it may.
     rest: Option<Pin<Box<Sleep>>>,
-    /// Once a step was done elsewhere.
-    alarm: Option<Arc<Alarm>>,
 }
 
 enum Work<F: Future> {
@@ -76,12 +94,37 @@ const LONGEST_REST: Duration = Duration::from_millis(100);
 /// One long step may be a thread that the system has interrupted.
 const LONG_STEPS: u8 = 2;
 
-/// What wakes whoever waits for work of which a step was done elsewhere: who that is may change while the step is
-/// done, and a call meanwhile means that the work has to be polled again.
+/// A step goes on for so long where the work has been woken while it was polled: a guest yields for each task
+/// that it spawns, and each time around by the runtime costs as much as a short stretch of its own. No longer, since
+/// others wait for the thread.
+const SLICE: Duration = Duration::from_micros(50);
+
+/// What wakes whoever waits for the work. Who that is may change, and a call while it is polled means that it has to
+/// be polled again.
 #[derive(Default)]
 struct Alarm {
     rang: AtomicBool,
     task: AtomicWaker,
+}
+
+impl Alarm {
+    /// From here on it has not rung, and wakes nobody who may be polling.
+    fn set(&self) {
+        self.task.take();
+        self.rang.store(false, SeqCst);
+    }
+
+    fn has_rung(&self) -> bool {
+        self.rang.load(SeqCst)
+    }
+
+    /// It wakes `waker`, at once where it has rung.
+    fn wakes(&self, waker: &Waker) {
+        self.task.register(waker);
+        if self.has_rung() {
+            waker.wake_by_ref();
+        }
+    }
 }
 
 impl Wake for Alarm {
@@ -103,9 +146,6 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
-        if let Some(alarm) = &this.alarm {
-            alarm.task.register(cx.waker());
-        }
         loop {
             match &mut this.work {
                 Work::Here(_) => {
@@ -118,22 +158,25 @@ where
                         _ => return this.step(turn, cx),
                     }
                 }
-                Work::Away(step) => match ready!(step.poll_unpin(cx)) {
-                    Ok(Step::Done(output)) => {
-                        this.work = Work::Done;
-                        return Poll::Ready(output);
-                    }
-                    Ok(Step::NotYet(work)) => {
-                        this.work = Work::Here(work);
-                        // Whoever polls looks at what the step has done before there is another.
-                        if this.alarm.as_ref().is_some_and(|alarm| alarm.rang.load(SeqCst)) {
-                            cx.waker().wake_by_ref();
-                        }
-                        return Poll::Pending;
-                    }
+                Work::Away(step) => {
+                    this.alarm.task.register(cx.waker());
                     // As it would have here.
-                    Err(oneshot::Canceled) => resume_unwind(Box::new("a guest's step panicked")),
-                },
+                    let Ok(step) = ready!(step.poll_unpin(cx)) else {
+                        resume_unwind(Box::new("a guest's step panicked"))
+                    };
+                    match step {
+                        Step::Done(output) => {
+                            this.work = Work::Done;
+                            return Poll::Ready(output);
+                        }
+                        Step::NotYet(work) => {
+                            this.work = Work::Here(work);
+                            // Whoever polls looks at what the step has done before there is another.
+                            this.alarm.wakes(cx.waker());
+                            return Poll::Pending;
+                        }
+                    }
+                }
                 Work::Done => return Poll::Pending,
             }
         }
@@ -205,9 +248,17 @@ where
     fn step(&mut self, turn: Option<Turn>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let Work::Here(work) = &mut self.work else { return Poll::Pending };
         let start = Instant::now();
-        let result = work.as_mut().poll(cx);
-        let end = Instant::now();
-        let time = end.saturating_duration_since(start);
+        let (result, time, end) = loop {
+            self.alarm.set();
+            let result = work.as_mut().poll(&mut Context::from_waker(&self.waker));
+            let end = Instant::now();
+            let time = end.saturating_duration_since(start);
+            // Without a budget Tokio's own futures wake and are not ready, however often.
+            let goes_on = time < SLICE && self.alarm.has_rung() && has_budget_remaining();
+            if result.is_ready() || !goes_on {
+                break (result, time, end);
+            }
+        };
         self.account.charge(time, end);
         if self.account.schedule().is_some_and(|schedule| schedule.is_long(time)) {
             self.long_steps = self.long_steps.saturating_add(1);
@@ -216,16 +267,19 @@ where
         if let Some(turn) = turn {
             turn.end(time);
         }
+        if result.is_pending() {
+            self.alarm.wakes(cx.waker());
+        }
         result
     }
 
     /// Has a step done by a thread for long ones.
     fn hand_over(&mut self, schedule: &Schedule, turn: Option<Turn>, cx: &mut Context<'_>) {
         let Work::Here(mut work) = mem::replace(&mut self.work, Work::Done) else { return };
-        let alarm = self.alarm.get_or_insert_default();
-        alarm.task.register(cx.waker());
-        alarm.rang.store(false, SeqCst);
-        let (account, waker) = (self.account.clone(), alarm.clone().into());
+        self.was_away = true;
+        self.alarm.set();
+        self.alarm.task.register(cx.waker());
+        let (account, waker) = (self.account.clone(), self.waker.clone());
         let (sender, receiver) = oneshot::channel();
         self.work = Work::Away(receiver);
         schedule.run_long(move || {
@@ -267,7 +321,7 @@ where
         }
         // What has computed for long may hold much memory, which takes long to give back.
         if let Work::Here(work) = mem::replace(&mut self.work, Work::Done)
-            && (self.is_long() || self.alarm.is_some())
+            && (self.is_long() || self.was_away)
             && let Some(schedule) = self.account.schedule()
         {
             schedule.run_long(move || drop(work));
@@ -288,6 +342,16 @@ mod tests {
 
     use super::*;
     use crate::{AccountLimits, schedule::LONG_STEP};
+
+    /// How often it was woken.
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
 
     /// What computes for about so long.
     fn spin(time: Duration) {
@@ -314,6 +378,37 @@ mod tests {
 
     fn block_on<F: Future>(future: F) -> F::Output {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn a_step_goes_on_while_its_work_wakes_itself_and_is_brief() {
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(wakes.clone());
+        let mut cx = Context::from_waker(&waker);
+        let mut work = pin!(metered(Account::alone(), guest(20, || {})));
+        assert!(work.as_mut().poll(&mut cx).is_ready());
+        assert_eq!(wakes.0.load(SeqCst), 0);
+
+        let mut work = pin!(metered(Account::alone(), guest(20, || spin(SLICE))));
+        for polls in 1..20 {
+            assert!(work.as_mut().poll(&mut cx).is_pending());
+            assert_eq!(wakes.0.load(SeqCst), polls);
+        }
+        assert!(work.as_mut().poll(&mut cx).is_ready());
+    }
+
+    #[test]
+    fn who_polled_last_is_woken() {
+        let [first, second] = [0, 1].map(|_| Arc::new(Wakes::default()));
+        let (sender, receiver) = oneshot::channel::<()>();
+        let mut work = pin!(metered(Account::alone(), receiver));
+        for task in [&first, &second] {
+            let waker = Waker::from(task.clone());
+            assert!(work.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        sender.send(()).unwrap();
+        assert_eq!([first, second].map(|task| task.0.load(SeqCst)), [0, 1]);
+        assert!(work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
     }
 
     #[test]

@@ -39,8 +39,9 @@ impl Neighbours for LiveApp {
         };
         span::is_for(&span, &id, answerer);
         let invocation = Invocation { id, callee, request };
-        let answering = async move { core.answer(invocation, answer).await };
-        self.core.invocations.spawn(answering.instrument(span));
+        let answering = async move { core.answer(invocation, answer).await }.instrument(span);
+        // It has some kilobytes, which Tokio moves several times, and once more when it is done.
+        self.core.invocations.spawn(Box::pin(answering));
         Box::pin(async { answered.await.unwrap_or(Err(HttpError::ConnectionTerminated)) })
     }
 }

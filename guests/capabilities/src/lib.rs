@@ -9,6 +9,7 @@ use wasip3::{
     },
     wit_future, wit_stream,
 };
+use wit_bindgen::{StreamReader, StreamResult};
 
 mod keyvalue {
     wit_bindgen::generate!({ path: "../../wit/keyvalue-draft2", world: "imports" });
@@ -38,6 +39,21 @@ impl wasip3::exports::http::handler::Guest for Capabilities {
             body.write_all(text.into_bytes()).await;
         });
         Ok(Response::new(Fields::new(), Some(stream), trailers).0)
+    }
+}
+
+/// What is read of a body at a time. The reader's own `collect` begins with 8 bytes.
+const PIECE: usize = 4 << 10;
+
+async fn read_all(mut body: StreamReader<u8>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        bytes.reserve(PIECE);
+        let (result, read) = body.read(bytes).await;
+        bytes = read;
+        if !matches!(result, StreamResult::Complete(_)) {
+            return bytes;
+        }
     }
 }
 
@@ -96,7 +112,7 @@ async fn run(what: &str, count: i64, url: &str) {
                 let answer = client::send(request).await.unwrap();
                 let (_received, received) = wit_future::new(|| Ok(()));
                 let (body, _) = Response::consume_body(answer, received);
-                assert!(!body.collect().await.is_empty());
+                assert!(!read_all(body).await.is_empty());
             }
         }
         _ => panic!("{what}"),
