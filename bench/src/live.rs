@@ -24,8 +24,8 @@ pub const HELLO_P3: &str = "examples/hello/target/wasm32-wasip2/release/hello.wa
 /// The hello of WASI 0.2.
 pub const HELLO_P2: &str = "target/guests/wasm32-wasip2/release/hello_p2.wasm";
 /// Two components of which one calls the other.
-const CALLS: &str = "target/guests/wasm32-wasip2/release/calls.wasm";
-const CALLEE: &str = "target/guests/wasm32-wasip2/release/callee.wasm";
+const CALLS: &str = "target/guests/wasm32-wasip2/measured/calls.wasm";
+const CALLEE: &str = "target/guests/wasm32-wasip2/measured/callee.wasm";
 
 /// An instance for each request.
 pub const FRESH: &str = "'fresh'";

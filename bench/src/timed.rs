@@ -77,6 +77,8 @@ fn joined(criterion: &mut Criterion) {
             throughput.clone(),
         );
         bench(&format!("list of {name}"), path, throughput);
+        let path = format!("/after/{times}/{size}");
+        bench(&format!("list of {name} and back"), path, Throughput::Bytes(2 * BYTES));
     }
     for (name, piece) in [("64 KiB", 64 << 10), ("1 MiB", 1 << 20)] {
         let throughput = Throughput::Bytes(BYTES);

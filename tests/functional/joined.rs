@@ -33,10 +33,21 @@ async fn components_call_each_other() {
         ("/add/10", "45"),
         ("/add-later/10", "45"),
         ("/length/3/65536", "196608"),
+        ("/after/3/65536", "196608"),
         ("/inside/add/10", "45"),
         ("/inside/length/3/65536", "196608"),
     ] {
         assert_eq!(get(up.address, path).await.text, expected, "{path}");
+    }
+}
+
+/// Bytes are passed as text where that is faster (`crates/compose/src/bytes.rs`).
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_come_as_they_are_from_one_component_to_the_other() {
+    let up = Up::app(CALLS);
+    for size in [0, 1, 2, 63, 64, 65, 1000, 65_536, 1_000_001] {
+        let answer = get(up.address, &format!("/bytes/{size}")).await;
+        assert_eq!(answer.text, "as they are", "{size}: {}", up.log());
     }
 }
 

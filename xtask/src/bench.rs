@@ -217,7 +217,7 @@ pub fn startup(steps: &mut Steps) -> Result<()> {
 
 fn prepare(steps: &mut Steps) -> Result<()> {
     steps.step("setup", setup::rust)?;
-    steps.step("build the guests", guests::build)?;
+    steps.step("build the guests", guests::build_measured)?;
     steps.step("build for measuring", || {
         run(cargo().args(["build", "--release", "--workspace", "--bins"]))
     })?;

@@ -77,7 +77,7 @@ fn kept() -> Result<BTreeMap<String, u64>> {
 
 fn measure(steps: &mut Steps) -> Result<BTreeMap<String, u64>> {
     steps.step("setup", setup::rust)?;
-    steps.step("build the guests", guests::build)?;
+    steps.step("build the guests", guests::build_measured)?;
     steps.step("build for counting", || {
         run(cargo().args(["build", "--profile", "counted", "--workspace", "--bin", "bench"]))
     })?;

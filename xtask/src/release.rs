@@ -68,7 +68,7 @@ const CONNECTIONS: &str = "64";
 pub fn release(steps: &mut Steps) -> Result<()> {
     let bolt = Bolt::find()?;
     steps.step("setup", setup::rust)?;
-    steps.step("build the guests of the training", guests::build)?;
+    steps.step("build the guests of the training", guests::build_measured)?;
     steps.step("build", || {
         run(cargo().args(["build", "--release", "--workspace", "--bin", "dhow"]))
     })?;

@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use crate::live::{Live, in_repository};
 use native::Native;
 
-const GUEST: &str = "target/guests/wasm32-wasip2/release/capabilities.wasm";
+const GUEST: &str = "target/guests/wasm32-wasip2/measured/capabilities.wasm";
 /// Done at the same time, each one thing after the other.
 const CALLERS: usize = 32;
 /// A round is one measurement of each side.

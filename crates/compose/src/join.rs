@@ -14,10 +14,11 @@ use wasmparser::{BinaryReaderError, Parser, Validator, WasmFeatures};
 
 use crate::{
     Composed, Difference, Extern, OwnImport, Part, Surface, WiringFault,
+    bytes::{self, HandedOver},
     crossing::{imported, mentioned},
     links::{Link, Links},
     name::InterfaceName,
-    plan::{PartPlan, Plan},
+    plan::{PartPlan, Plan, Source},
     rename::{annotate, rename},
 };
 
@@ -48,6 +49,8 @@ fn failed(reason: &dyn Display) -> Vec<WiringFault> {
 struct Joiner<'a> {
     parts: &'a [Part<'a>],
     plan: &'a Plan,
+    /// What is wired beside what is planned.
+    wires: Vec<bytes::Wire>,
     graph: CompositionGraph,
     /// One for each part, as the next.
     instances: Vec<NodeId>,
@@ -58,25 +61,27 @@ struct Joiner<'a> {
 
 impl<'a> Joiner<'a> {
     fn new(parts: &'a [Part<'a>], plan: &'a Plan) -> Result<Self, Vec<WiringFault>> {
+        let HandedOver { parts: components, wires } = HandedOver::of(parts, plan);
         let mut joiner = Self {
             parts,
             plan,
+            wires,
             graph: CompositionGraph::new(),
             instances: Vec::new(),
             worlds: Vec::new(),
             served: BTreeSet::new(),
         };
         let mut faults = Vec::new();
-        for (part, plan) in parts.iter().zip(&plan.parts) {
-            if let Err(reason) = joiner.add(part, plan) {
+        for ((part, wasm), plan) in parts.iter().zip(&components).zip(&plan.parts) {
+            if let Err(reason) = joiner.add(wasm, plan) {
                 faults.push(WiringFault::Damaged { part: part.name.to_owned(), reason });
             }
         }
         if faults.is_empty() { Ok(joiner) } else { Err(faults) }
     }
 
-    fn add(&mut self, part: &Part<'_>, plan: &PartPlan) -> Result<(), String> {
-        let wasm = rename(part.wasm, |name| plan.renamed(name)).map_err(|it| it.to_string())?;
+    fn add(&mut self, wasm: &[u8], plan: &PartPlan) -> Result<(), String> {
+        let wasm = rename(wasm, |name| plan.renamed(name)).map_err(|it| it.to_string())?;
         let key = self.worlds.len().to_string();
         let package = Package::from_bytes(&key, None, wasm, self.graph.types_mut())
             .map_err(|error| format!("damaged: {error:#}"))?;
@@ -99,6 +104,9 @@ impl<'a> Joiner<'a> {
             faults.extend(crossing);
         }
         faults.extend((0..self.parts.len()).flat_map(|part| self.split(part)));
+        if faults.is_empty() {
+            faults.extend(self.hand_over_bytes().err());
+        }
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
@@ -127,6 +135,14 @@ impl<'a> Joiner<'a> {
             }
             error => failed(&error),
         })
+    }
+
+    fn hand_over_bytes(&mut self) -> Result<(), WiringFault> {
+        for bytes::Wire { importer, exporter, interface } in std::mem::take(&mut self.wires) {
+            let source = Source { part: exporter, export: interface.clone() };
+            self.connect(&Link { importer, import: interface, source })?;
+        }
+        Ok(())
     }
 
     fn mismatch(&self, link: &Link, reason: String) -> WiringFault {
@@ -220,14 +236,13 @@ impl<'a> Joiner<'a> {
 
     /// What the entry exports, the whole exports.
     fn export(&mut self) -> Result<(), String> {
-        let (Some(entry), Some(world)) = (self.instances.first(), self.worlds.first()) else {
+        let (Some(entry), Some(plan)) = (self.instances.first(), self.plan.parts.first()) else {
             return Ok(());
         };
-        let exports: Vec<String> = self.graph.types()[*world].exports.keys().cloned().collect();
-        for export in exports {
-            let alias = self.graph.alias_instance_export(*entry, &export);
+        for export in &plan.exports {
+            let alias = self.graph.alias_instance_export(*entry, &export.name);
             let alias = alias.map_err(|error| error.to_string())?;
-            self.graph.export(alias, &export).map_err(|error| error.to_string())?;
+            self.graph.export(alias, &export.name).map_err(|error| error.to_string())?;
         }
         Ok(())
     }

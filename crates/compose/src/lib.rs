@@ -7,6 +7,7 @@
 //! `plan.rs` decides by names alone what becomes of each import, `rename.rs` gives the imports their
 //! names, and `join.rs` has wac join what comes of it.
 
+mod bytes;
 mod crossing;
 mod difference;
 mod fault;

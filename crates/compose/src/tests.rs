@@ -3,6 +3,7 @@ use wit_parser::{ManglingAndAbi, Resolve};
 
 use crate::{Composed, Part, Surface, Wire, WiringFault, compose};
 
+mod bytes;
 mod faults;
 mod wiring;
 

@@ -2,7 +2,9 @@
 
 wit_bindgen::generate!({ path: "../calls/wit", world: "callee" });
 
-use exports::dhow::calls::calls::{Entry, Guest};
+use std::str::Utf8Error;
+
+use exports::dhow::calls::calls::{Entry, Guest, NoText};
 use wit_bindgen::{FutureReader, StreamReader, StreamResult};
 
 struct Callee;
@@ -25,6 +27,26 @@ impl Guest for Callee {
 
     fn length(bytes: Vec<u8>) -> u64 {
         bytes.len() as u64
+    }
+
+    fn append(mut first: Vec<u8>, second: Vec<u8>) -> Vec<u8> {
+        first.extend(second);
+        first
+    }
+
+    fn after(mut bytes: Vec<u8>, count: u64) -> Option<Vec<u8>> {
+        let count = usize::try_from(count).ok().filter(|count| *count <= bytes.len())?;
+        bytes.drain(..count);
+        Some(bytes)
+    }
+
+    fn capitals(prefix: String, text: Vec<u8>) -> Result<Vec<u8>, NoText> {
+        let until = |error: Utf8Error| NoText::Until(error.valid_up_to() as u64);
+        let text = String::from_utf8(text).map_err(|error| until(error.utf8_error()))?;
+        if text.is_empty() {
+            return Err(NoText::Nothing);
+        }
+        Ok(text.strip_prefix(&prefix).unwrap_or(&text).to_uppercase().into_bytes())
     }
 
     async fn count(mut bytes: StreamReader<u8>) -> u64 {

@@ -1,15 +1,20 @@
 //! Calls the guest `callee`, as the path says, and answers with what came of it:
-//! `/add/N`, `/add-later/N` and `/length/N/SIZE` do it N times; `/count/SIZE` sends it a stream;
+//! `/add/N`, `/add-later/N`, `/length/N/SIZE` and `/after/N/SIZE` do it N times; `/bytes/SIZE` passes it
+//! so many bytes in all ways, and gets them back; `/count/SIZE` sends it a stream;
 //! `/produce/SIZE/PIECE`, `/entries/N` and `/entries/N/TAKEN` read one of its streams, the last not to
 //! its end; `/some/N/TAKEN` sends it entries of which it takes some. `/inside/add/N` and
 //! `/inside/length/N/SIZE` do the same without calling anybody, `/by-name/N/NAME` sends requests, and
 //! `/body/SIZE/PIECE` answers with so many bytes.
 
-wit_bindgen::generate!({ path: "wit", world: "caller" });
+wit_bindgen::generate!({
+    path: "wit",
+    world: "caller",
+    additional_derives: [PartialEq],
+});
 
 use std::hint::black_box;
 
-use dhow::calls::calls::{self, Entry};
+use dhow::calls::calls::{self, Entry, NoText};
 use wasip3::{
     http::{
         client,
@@ -64,6 +69,16 @@ async fn run(words: &[&str]) -> String {
         ["length", count, size] => {
             let bytes = vec![7; number(size) as usize];
             (0..number(count)).map(|_| calls::length(&bytes)).sum::<u64>().to_string()
+        }
+        ["after", count, size] => {
+            let bytes = vec![7; number(size) as usize];
+            let lengths = (0..number(count)).map(|_| calls::after(&bytes, 0).unwrap().len() as u64);
+            lengths.sum::<u64>().to_string()
+        }
+        ["bytes", size] => {
+            // At addresses that are even, and odd.
+            (0..2).for_each(|start| bytes(number(size) as usize, start));
+            "as they are".to_owned()
         }
         ["inside", "length", count, size] => {
             let bytes = vec![7; number(size) as usize];
@@ -125,6 +140,20 @@ fn inside_add(a: u64, b: u64) -> u64 {
 #[inline(never)]
 fn inside_length(bytes: Vec<u8>) -> u64 {
     black_box(bytes).len() as u64
+}
+
+/// Passes so many bytes, which begin at `start` of what is allocated, and checks what comes back.
+fn bytes(size: usize, start: usize) {
+    let all: Vec<u8> = (0..start + size).map(|number| (number % 251) as u8).collect();
+    let bytes = &all[start..];
+    assert_eq!(calls::length(bytes), size as u64);
+    assert_eq!(calls::append(bytes, &all), [bytes, &all].concat());
+    assert_eq!(calls::after(bytes, 1).as_deref(), bytes.get(1..));
+    let text: Vec<u8> = bytes.iter().map(|byte| b'a' + byte % 26).collect();
+    let expected = if size == 0 { Err(NoText::Nothing) } else { Ok(text.to_ascii_uppercase()) };
+    assert_eq!(calls::capitals("no such", &text), expected);
+    let error = calls::capitals("☃", &[&text[..], &[0xff]].concat());
+    assert_eq!(error, Err(NoText::Until(size as u64)));
 }
 
 const PIECE: usize = 64 << 10;
