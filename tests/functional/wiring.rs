@@ -274,6 +274,7 @@ async fn what_is_written_runs_under_wasmtime_serve() {
     assert_eq!(dhow(words).finish().code, Some(0));
     let Some(serve) = WasmtimeServe::start(&out) else { return };
     assert_eq!(get(serve.address, "/entries/1000").await.text, "499500 1000");
+    assert_eq!(get(serve.address, "/bytes/1001").await.text, "as they are");
 }
 
 #[test]
