@@ -33,6 +33,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::{
     audit::Audit,
+    cork::Corked,
     egress::{Egress, EgressError},
     neighbours::{Calling, Depths, Neighbourhood},
     patience::{Awaited, Patience},
@@ -235,7 +236,7 @@ struct Connector {
 
 /// A connection that counts among its app's.
 struct Counted {
-    stream: TokioIo<TcpStream>,
+    stream: TokioIo<Corked<TcpStream>>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -302,7 +303,7 @@ impl tower_service::Service<Uri> for Connector {
             let (_, host, port) = target(&uri).ok_or(EgressError::NotFound)?;
             let permit = permit(&permits).await.ok_or(EgressError::TooMany)?;
             let stream = egress.connect(host, port).await?;
-            Ok(Counted { stream: TokioIo::new(stream), _permit: permit })
+            Ok(Counted { stream: TokioIo::new(Corked::new(stream)), _permit: permit })
         })
     }
 }

@@ -20,6 +20,7 @@ pub use admission::{Full, ReserveError};
 pub use assembly::compose;
 pub use code::LoadError;
 pub use command::{LinkedCommand, RunError};
+pub use dhow_capabilities::Corked;
 pub use dhow_engine::{Body, CallError};
 pub use dispatch::{Failure, Guard, Invocation, RequestId, ResponseBody};
 pub use link::{LinkFault, LinkFaults, LinkedApp, LinkedEntry};

@@ -37,6 +37,7 @@ use tower_http::timeout::TimeoutBody;
 use super::store::check_name;
 use crate::{
     backends::{self, BindFault},
+    cork::Corked,
     egress,
     tls::Tls,
 };
@@ -270,10 +271,10 @@ impl fmt::Debug for Requests {
 #[derive(Clone)]
 struct Dial;
 
-type Dialling = Pin<Box<dyn Future<Output = io::Result<TokioIo<TcpStream>>> + Send>>;
+type Dialling = Pin<Box<dyn Future<Output = io::Result<TokioIo<Corked<TcpStream>>>> + Send>>;
 
 impl tower_service::Service<Uri> for Dial {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<Corked<TcpStream>>;
     type Error = io::Error;
     type Future = Dialling;
 

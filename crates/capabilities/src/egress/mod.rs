@@ -29,7 +29,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::tls::Tls;
+use crate::{cork::Corked, tls::Tls};
 use public::{is_public, is_public_network};
 
 /// What the operator lets guests reach.
@@ -379,10 +379,10 @@ pub(crate) async fn connect_backend(
 /// # Errors
 /// When it can't be reached.
 #[expect(clippy::disallowed_methods, reason = "the door")]
-pub(crate) async fn dial_backend(host: &str, port: u16) -> io::Result<TcpStream> {
+pub(crate) async fn dial_backend(host: &str, port: u16) -> io::Result<Corked<TcpStream>> {
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
-    Ok(stream)
+    Ok(Corked::new(stream))
 }
 
 /// A connection to a backend, with TLS or without.

@@ -36,7 +36,7 @@ use super::{
     plain::is_plain,
     postgres_value::{Parameter, from_row},
 };
-use crate::{egress, tls::Tls};
+use crate::{cork::Corked, egress, tls::Tls};
 
 /// Connections at a time: Postgres takes 100 of all its clients.
 const MAX_CONNECTIONS: usize = 16;
@@ -97,7 +97,7 @@ struct Address {
     tls: Arc<Tls>,
 }
 
-type TlsConnect = <MakeRustlsConnect as MakeTlsConnect<TcpStream>>::TlsConnect;
+type TlsConnect = <MakeRustlsConnect as MakeTlsConnect<Corked<TcpStream>>>::TlsConnect;
 
 impl Address {
     /// For one connection; none where TLS is not wanted.

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
-use dhow_host::Host;
+use dhow_host::{Corked, Host};
 use dhow_telemetry::span::Instrument as _;
 use http::uri::Scheme;
 use hyper::{body::Incoming, service::service_fn};
@@ -19,7 +19,6 @@ use tokio::{
 
 use super::{
     Certificates, Settings,
-    cork::Corked,
     crowd::{Activity, UnderWay},
     handshake::{Protocol, shake_hands},
     respond,

@@ -4,7 +4,6 @@
 mod accept;
 mod access_log;
 mod connection;
-mod cork;
 mod crowd;
 mod handshake;
 mod respond;

@@ -1,10 +1,11 @@
-//! Answers are written together.
+//! What is written to several connections is written together.
 //!
 //! Writing to a socket whose other end sleeps wakes somebody, on another core or beyond the
 //! network, and the caches of this core are cold after that. Where several connections have
-//! requests at the same time, they are therefore all worked on first, and then answered one after
+//! something at the same time, they are therefore all worked on first, and then written to, one after
 //! the other: what reads, waits with its next write until the other tasks that are ready have had
-//! their turn. With nothing else to do that is at once.
+//! their turn. With nothing else to do that is at once. A connection that several share, as those to
+//! Redis are, has the requests of all of them in one write then.
 
 use std::{
     io::{self, IoSlice},
@@ -12,15 +13,17 @@ use std::{
     task::{Context, Poll},
 };
 
+use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A stream whose first write after a read waits for a turn of the runtime.
-pub(super) struct Corked<S> {
+#[derive(Debug)]
+pub struct Corked<S> {
     stream: S,
     state: State,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// What is written goes out.
     Open,
@@ -31,7 +34,8 @@ enum State {
 }
 
 impl<S> Corked<S> {
-    pub(super) fn new(stream: S) -> Self {
+    /// `stream`, of which nothing was read yet.
+    pub fn new(stream: S) -> Self {
         Self { stream, state: State::Open }
     }
 
@@ -95,5 +99,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Corked<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl<S: Connection> Connection for Corked<S> {
+    fn connected(&self) -> Connected {
+        self.stream.connected()
     }
 }
