@@ -107,6 +107,9 @@ impl<'a> HandedOver<'a> {
             let Some(wasm) = self.parts.get(source.part) else { continue };
             let outline = outlines.entry(source.part).or_insert_with(|| Outline::of(wasm));
             let Some(outline) = outline else { continue };
+            if offers.len() == MAX_OFFERS {
+                break;
+            }
             let functions = exporter::functions(outline, wasm, &source.export);
             if !functions.is_empty() {
                 let number = offers.len();
@@ -121,6 +124,9 @@ impl<'a> HandedOver<'a> {
         offers
     }
 }
+
+/// Of an app. More exports stay as they are: for each, all of its component is read again.
+const MAX_OFFERS: usize = 64;
 
 fn key(source: &Source) -> (usize, String) {
     (source.part, source.export.clone())

@@ -23,6 +23,9 @@ pub(super) fn functions(outline: &Outline, wasm: &[u8], export: &str) -> Vec<Off
         .collect()
 }
 
+/// Of an interface. More stay as they are: each is compared with all.
+const MAX_FUNCTIONS: usize = 256;
+
 struct Lifted {
     function: Function,
     core: u32,
@@ -49,6 +52,9 @@ impl Lifted {
             };
             if all.iter().all(is_like) && (!takes || options.realloc.is_some()) {
                 all.push(Self { function, core: lifted.function, options });
+            }
+            if all.len() == MAX_FUNCTIONS {
+                break;
             }
         }
         all

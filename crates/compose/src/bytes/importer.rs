@@ -53,12 +53,15 @@ struct Lowered<'o> {
     options: Options,
 }
 
+/// Of a component, however often each function is. More stay as they are: each is compared with all.
+const MAX_LOWERED: usize = 1024;
+
 /// Those that are wanted, by the number of the instance.
 fn imports<'o>(outline: &Outline, wanted: &[(&str, &'o Offer)]) -> BTreeMap<u32, Import<'o>> {
     let types = outline.types.as_ref();
     let mut imports: BTreeMap<u32, Import<'o>> = BTreeMap::new();
     // One module is for all, so that they have to have one memory.
-    let mut all: Option<Options> = None;
+    let (mut all, mut count): (Option<Options>, _) = (None, 0);
     for (core, lowered) in &outline.lowered {
         let Some((instance, name)) = outline.aliases.get(&lowered.function) else { continue };
         let is_it = |it: &&(&str, &Offer)| outline.imports.get(it.0) == Some(instance);
@@ -74,6 +77,10 @@ fn imports<'o>(outline: &Outline, wanted: &[(&str, &'o Offer)]) -> BTreeMap<u32,
         if !is_like || (function.gives_bytes() && options.realloc.is_none()) {
             continue;
         }
+        if count == MAX_LOWERED {
+            break;
+        }
+        count += 1;
         all = Some(Options { realloc, ..options });
         let import =
             imports.entry(*instance).or_insert_with(|| Import { offer, lowered: Vec::new() });

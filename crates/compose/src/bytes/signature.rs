@@ -7,6 +7,7 @@ use wasm_encoder::{
 use wasmparser::{
     PrimitiveValType,
     component_types::{self, ComponentDefinedType, ComponentFuncTypeId},
+    names::KebabString,
     types::TypesRef,
 };
 
@@ -47,6 +48,10 @@ pub(super) struct Place {
 /// CanonicalABI.md, `MAX_FLAT_PARAMS`).
 const MAX_FLAT_PARAMS: usize = 16;
 
+/// The types of one function, with those that these consist of: a type may stand in another several times,
+/// and all of it be of any size.
+const MAX_TYPES: u32 = 256;
+
 impl Function {
     /// The function `id`, if its bytes can be handed over: it takes or gives some, is not `async`, and all
     /// else of it are values, too.
@@ -56,17 +61,16 @@ impl Function {
         if ty.async_ || name.starts_with('[') {
             return None;
         }
-        let params = ty.params.iter();
-        let params =
-            params.map(|(name, ty)| Some((name.as_str().to_owned(), Type::of(types, *ty)?)));
-        let function = Self {
-            name: name.to_owned(),
-            params: params.collect::<Option<_>>()?,
-            result: match ty.result {
-                Some(ty) => Some(Type::of(types, ty)?),
-                None => None,
-            },
+        let mut room = MAX_TYPES;
+        let mut params = Vec::new();
+        for (name, ty) in &ty.params {
+            params.push((name.to_string(), Type::of(types, *ty, &mut room)?));
+        }
+        let result = match ty.result {
+            Some(ty) => Some(Type::of(types, ty, &mut room)?),
+            None => None,
         };
+        let function = Self { name: name.to_owned(), params, result };
         let flat: usize = function.params.iter().map(|(_, ty)| ty.flat()).sum();
         let has_bytes = function.gives_bytes() || !function.byte_params().is_empty();
         (flat <= MAX_FLAT_PARAMS && has_bytes).then_some(function)
@@ -95,14 +99,19 @@ impl Function {
 }
 
 impl Type {
-    fn of(types: TypesRef<'_>, ty: component_types::ComponentValType) -> Option<Self> {
+    /// `None` if it is no value, or consists of more types than there is `room` for.
+    fn of(
+        types: TypesRef<'_>,
+        ty: component_types::ComponentValType,
+        room: &mut u32,
+    ) -> Option<Self> {
         use component_types::ComponentValType;
-        let of = |ty: &ComponentValType| Self::of(types, *ty);
-        let optional = |ty: &Option<ComponentValType>| match ty {
+        *room = room.checked_sub(1)?;
+        let mut of = |ty: &ComponentValType| Self::of(types, *ty, room);
+        let mut optional = |ty: &Option<ComponentValType>| match ty {
             Some(ty) => of(ty).map(Some),
             None => Some(None),
         };
-        let boxed = |ty| optional(ty).map(|ty| ty.map(Box::new));
         let id = match ty {
             ComponentValType::Primitive(PrimitiveValType::ErrorContext) => return None,
             ComponentValType::Primitive(ty) => return Some(Self::Primitive(ty)),
@@ -119,7 +128,10 @@ impl Type {
                 Self::Tuple(tuple.types.iter().map(of).collect::<Option<_>>()?)
             }
             ComponentDefinedType::Option { ty, .. } => Self::Option(Box::new(of(ty)?)),
-            ComponentDefinedType::Result { ok, err, .. } => Self::Result(boxed(ok)?, boxed(err)?),
+            ComponentDefinedType::Result { ok, err, .. } => {
+                let (ok, err) = (optional(ok)?, optional(err)?);
+                Self::Result(ok.map(Box::new), err.map(Box::new))
+            }
             ComponentDefinedType::Record(record) => {
                 let fields = record.fields.iter();
                 let fields = fields.map(|(name, ty)| Some((name.to_string(), of(ty)?)));
@@ -130,8 +142,8 @@ impl Type {
                 let cases = cases.map(|(name, it)| Some((name.to_string(), optional(&it.ty)?)));
                 Self::Variant(cases.collect::<Option<_>>()?)
             }
-            ComponentDefinedType::Enum(tags) => Self::Enum(strings(tags)),
-            ComponentDefinedType::Flags(names) => Self::Flags(strings(names)),
+            ComponentDefinedType::Enum(tags) => Self::Enum(strings(tags, room)?),
+            ComponentDefinedType::Flags(names) => Self::Flags(strings(names, room)?),
             _ => return None,
         })
     }
@@ -286,8 +298,17 @@ impl Type {
     }
 }
 
-fn strings<'a>(names: impl IntoIterator<Item = &'a (impl ToString + 'a)>) -> Vec<String> {
-    names.into_iter().map(ToString::to_string).collect()
+/// `None` if there are more than there is `room` for.
+fn strings<'a>(
+    names: impl IntoIterator<Item = &'a KebabString>,
+    room: &mut u32,
+) -> Option<Vec<String>> {
+    let mut strings = Vec::new();
+    for name in names {
+        *room = room.checked_sub(1)?;
+        strings.push(name.to_string());
+    }
+    Some(strings)
 }
 
 fn scalar(size: u32) -> (u32, u32) {

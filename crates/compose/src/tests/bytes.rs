@@ -300,3 +300,28 @@ fn functions_keep_types_that_have_names() {
     assert!(!has("call-many") && !has("call-[method]"));
     assert_eq!(compose(&parts, &is_own).unwrap().wasm, composed.wasm);
 }
+
+#[test]
+fn what_is_too_much_stays_as_it_is() {
+    let functions: String =
+        (0..300).map(|number| format!("do{number}: func(bytes: list<u8>);")).collect();
+    let wide = vec!["u8"; 300].join(", ");
+    let wit = format!(
+        "package test:shop;
+         world cart {{ import shop:data/blobs; export shop:front/page; }}
+         world data {{ export shop:data/blobs; }}
+         package shop:data {{
+             interface blobs {{
+                 wide: func(bytes: list<u8>, others: list<tuple<{wide}>>);
+                 {functions}
+             }}
+         }}
+         package shop:front {{ interface page {{ get: func(); }} }}"
+    );
+    let (cart, data) = (component(&wit, "cart"), component(&wit, "data"));
+    let parts = [part("cart", &cart, &[("shop:data/blobs", 1)]), part("data", &data, &[])];
+    let composed = compose(&parts, &is_own).unwrap();
+    let has = |name: &str| composed.wasm.windows(name.len()).any(|it| it == name.as_bytes());
+    let handed_over = (0..300).filter(|number| has(&format!("call-do{number}"))).count();
+    assert!(handed_over == 256 && !has("call-wide"), "{handed_over}");
+}
