@@ -29,7 +29,8 @@ const CALLERS: usize = 32;
 /// A round is one measurement of each side.
 const ROUNDS: usize = 5;
 
-/// What is measured: what the guest is told, and how often each caller does it.
+/// What is measured: what the guest is told, and how often each caller does it: a round takes some tenths of
+/// a second.
 struct Case {
     name: &'static str,
     path: &'static str,
@@ -95,12 +96,12 @@ async fn measure(upstream: &str, only: &[&str]) -> Result<Vec<Measured>> {
     let cases = [
         case("key-value get, redb", "kv-get", 2000, &embedded, redb_get, none()),
         case("key-value set, redb", "kv-set", 20, &embedded, redb_set, none()),
-        case("key-value get, Redis", "kv-get", 300, &networked, redis_get, none()),
-        case("key-value set, Redis", "kv-set", 300, &networked, redis_set, none()),
+        case("key-value get, Redis", "kv-get", 3000, &networked, redis_get, none()),
+        case("key-value set, Redis", "kv-set", 3000, &networked, redis_set, none()),
         case("query, SQLite", "sql", 300, &embedded, sqlite, none()),
-        case("query, Postgres", "sql", 100, &networked, postgres.clone(), none()),
-        case("the same, rows as a stream", "rows", 100, &networked, postgres, none()),
-        case("request, HTTP/1.1", "http", 200, &networked, native::http(upstream.address), http()),
+        case("query, Postgres", "sql", 1000, &networked, postgres.clone(), none()),
+        case("the same, rows as a stream", "rows", 1000, &networked, postgres, none()),
+        case("request, HTTP/1.1", "http", 2000, &networked, native::http(upstream.address), http()),
     ];
     let mut measured = Vec::new();
     for case in &cases {
