@@ -18,9 +18,9 @@ const MAPPINGS_FOR_EACH: u64 = 8;
 const MAX_INSTANCES: u64 = 2_000;
 
 /// The memories, tables and core instances that a component has, as the toolchains of Rust, Go,
-/// Python, JavaScript and C make them: one memory; a few tables and core instances for adapters, and up to
-/// three of those for bytes that it hands over and takes (`dhow-compose`). They are counted, and take
-/// nothing before they are there.
+/// Python, JavaScript and C make them: one memory; a few tables and core instances for adapters, and three
+/// of those for bytes that it hands over and takes, where it exports one interface with such
+/// (`dhow-compose`). They are counted, and take nothing before they are there.
 const MEMORIES_FOR_EACH: u32 = 1;
 const TABLES_FOR_EACH: u32 = 3;
 const CORE_INSTANCES_FOR_EACH: u32 = 9;

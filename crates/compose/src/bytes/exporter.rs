@@ -37,7 +37,7 @@ impl Lifted {
     fn all(outline: &Outline, wasm: &[u8], export: &str) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
         for (name, number) in outline.exported(wasm, export).unwrap_or_default() {
-            let Some(lifted) = outline.lifted.get(&number) else { continue };
+            let Some(lifted) = outline.paths.lifted.get(&number) else { continue };
             let types = outline.types.as_ref();
             let Some(function) = Function::of(types, types.component_function_at(number), &name)
             else {

@@ -62,9 +62,9 @@ fn imports<'o>(outline: &Outline, wanted: &[(&str, &'o Offer)]) -> BTreeMap<u32,
     let mut imports: BTreeMap<u32, Import<'o>> = BTreeMap::new();
     // One module is for all, so that they have to have one memory.
     let (mut all, mut count): (Option<Options>, _) = (None, 0);
-    for (core, lowered) in &outline.lowered {
-        let Some((instance, name)) = outline.aliases.get(&lowered.function) else { continue };
-        let is_it = |it: &&(&str, &Offer)| outline.imports.get(it.0) == Some(instance);
+    for (core, lowered) in &outline.paths.lowered {
+        let Some((instance, name)) = outline.paths.aliases.get(&lowered.function) else { continue };
+        let is_it = |it: &&(&str, &Offer)| outline.paths.imports.get(it.0) == Some(instance);
         let Some((_, offer)) = wanted.iter().find(is_it) else { continue };
         let id = types.component_function_at(lowered.function);
         let Some(function) = Function::of(types, id, name) else { continue };

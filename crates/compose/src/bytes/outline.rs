@@ -11,11 +11,17 @@ use wasmparser::{
 
 use crate::surface::{Content, sections};
 
-/// What leads from the interfaces of a component to its core functions. Functions that lead elsewhere are
-/// not in it.
+/// A component, as far as it is about its interfaces and core functions.
 pub(super) struct Outline {
     /// At the end of the component.
     pub(super) types: Types,
+    pub(super) paths: Paths,
+}
+
+/// What leads from the interfaces of a component to its core functions. Functions that lead elsewhere are
+/// not in it.
+#[derive(Default)]
+pub(super) struct Paths {
     /// Instances, by the names of the imports.
     pub(super) imports: BTreeMap<String, u32>,
     /// Instances, by the names of the exports.
@@ -82,18 +88,18 @@ impl Counts {
 impl Outline {
     /// `None` where the component is damaged.
     pub(super) fn of(wasm: &[u8]) -> Option<Self> {
-        let mut found = Found::default();
-        let types = walk(wasm, |payload, before| found.add(&payload, before))?;
-        let Found { imports, exports, aliases, lifted, lowered, instances, components } = found;
-        Some(Self { types, imports, exports, aliases, lifted, lowered, instances, components })
+        let mut paths = Paths::default();
+        let types = walk(wasm, |payload, before| paths.add(&payload, before))?;
+        Some(Self { types, paths })
     }
 
     /// The functions of the interface that is exported as `export`, where they are found.
     pub(super) fn exported(&self, wasm: &[u8], export: &str) -> Option<Vec<(String, u32)>> {
-        match self.instances.get(self.exports.get(export)?)? {
+        let Paths { exports, instances, components, .. } = &self.paths;
+        match instances.get(exports.get(export)?)? {
             Instance::Bag(functions) => Some(functions.clone()),
             Instance::Of(component, arguments) => {
-                let component = wasm.get(self.components.get(component)?.clone())?;
+                let component = wasm.get(components.get(component)?.clone())?;
                 let passed = passed_through(component)?.into_iter();
                 let found =
                     passed.filter_map(|(name, import)| Some((name, *arguments.get(&import)?)));
@@ -134,18 +140,7 @@ pub(super) fn walk<'a>(
     types
 }
 
-#[derive(Default)]
-struct Found {
-    imports: BTreeMap<String, u32>,
-    exports: BTreeMap<String, u32>,
-    aliases: BTreeMap<u32, (u32, String)>,
-    lifted: BTreeMap<u32, Canonical>,
-    lowered: BTreeMap<u32, Canonical>,
-    instances: BTreeMap<u32, Instance>,
-    components: BTreeMap<u32, Range<usize>>,
-}
-
-impl Found {
+impl Paths {
     fn add(&mut self, payload: &Payload<'_>, mut next: Counts) -> Option<()> {
         match payload {
             Payload::ComponentImportSection(section) => {
