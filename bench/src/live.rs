@@ -70,21 +70,31 @@ pub fn in_repository(path: &str) -> PathBuf {
 
 /// A host with room for so many instances.
 pub fn host(instances: NonZeroU32, code_cache: Option<&Path>) -> Result<Rig> {
-    host_with(instances, code_cache, Backends::none())
+    // Where instructions are counted everything takes long.
+    rig(instances, code_cache, Backends::none(), Duration::MAX)
 }
 
-/// The same, with `backends`.
+/// The same, with `backends`, and as a server has it.
 pub fn host_with(
     instances: NonZeroU32,
     code_cache: Option<&Path>,
     backends: Backends,
 ) -> Result<Rig> {
+    rig(instances, code_cache, backends, Options::LONG_STEP)
+}
+
+/// What takes `long_step` at a time is done by threads for that.
+fn rig(
+    instances: NonZeroU32,
+    code_cache: Option<&Path>,
+    backends: Backends,
+    long_step: Duration,
+) -> Result<Rig> {
     let options = Options {
         code_cache: code_cache.map(Path::to_owned),
         instances: Instances::Pooled { instances: Some(instances), parts: 2 },
         compiler: None,
-        // Where instructions are counted everything takes long.
-        long_step: Duration::MAX,
+        long_step,
     };
     let capabilities = Capabilities::new(Arc::new(Nowhere), |_| None, backends);
     let host = Host::new(Engine::new(&options)?, Settings::default());
@@ -106,6 +116,10 @@ fn link_with(host: &Rig, artifact: &Artifact, lines: &str) -> Result<LinkedApp> 
     let app = App::parse("dhow.toml", &manifest).map_err(|_| anyhow::anyhow!("the manifest"))?;
     let artifacts = BTreeMap::from([(Name::new("bench")?, artifact.clone())]);
     host.link(&host.tenant, app, &artifacts).map_err(|faults| anyhow::anyhow!("{faults:?}"))
+}
+
+fn read(path: &Path) -> Result<Artifact> {
+    Artifact::read(path).context("built by cargo xtask guests")
 }
 
 /// Sends a request for `path` to `component`.
@@ -146,8 +160,7 @@ impl Live {
         let app = App::parse("dhow.toml", MANIFEST).map_err(|_| anyhow::anyhow!("the manifest"))?;
         let mut artifacts = BTreeMap::new();
         for (name, path) in [("calls", CALLS), ("callee", CALLEE), ("hello", HELLO_P3)] {
-            let artifact = Artifact::read(&in_repository(path)).context("by cargo xtask guests")?;
-            artifacts.insert(Name::new(name)?, artifact);
+            artifacts.insert(Name::new(name)?, read(&in_repository(path))?);
         }
         let host = host(FEW, None)?;
         let linked = host
@@ -157,11 +170,13 @@ impl Live {
     }
 
     fn of(path: &Path, instances: &str) -> Result<Self> {
-        Self::with(path, FEW, Backends::none(), &format!("instances = {instances}"))
+        let host = host(FEW, None)?;
+        let linked = link(&host, &read(path)?, instances)?;
+        Self::on(host, linked)
     }
 
     /// The component at `path`, for so many callers at a time, with `backends` and more lines for its
-    /// manifest.
+    /// manifest, as a server has it.
     ///
     /// # Errors
     /// When it was not built, or does not link.
@@ -171,9 +186,8 @@ impl Live {
         backends: Backends,
         lines: &str,
     ) -> Result<Self> {
-        let artifact = Artifact::read(path).context("built by cargo xtask guests")?;
         let host = host_with(instances, None, backends)?;
-        let linked = link_with(&host, &artifact, lines)?;
+        let linked = link_with(&host, &read(path)?, lines)?;
         Self::on(host, linked)
     }
 

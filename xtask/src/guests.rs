@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::steps::{cargo, root, run};
 
 /// Those that are measured beside what is native.
-const MEASURED: [&str; 3] = ["calls", "callee", "capabilities"];
+const MEASURED: [&str; 4] = ["calls", "callee", "capabilities", "capabilities-p2"];
 
 /// Builds all of them.
 pub fn build() -> Result<()> {

@@ -24,6 +24,8 @@ use crate::live::{Live, in_repository};
 use native::Native;
 
 const GUEST: &str = "target/guests/wasm32-wasip2/measured/capabilities.wasm";
+/// The same in WASI 0.2, of which it sends requests only.
+const GUEST_P2: &str = "target/guests/wasm32-wasip2/measured/capabilities_p2.wasm";
 /// Done at the same time, each one thing after the other.
 const CALLERS: usize = 32;
 /// A round is one measurement of each side.
@@ -74,10 +76,15 @@ async fn measure(upstream: &str, only: &[&str]) -> Result<Vec<Measured>> {
     let upstream = Upstream::start(upstream)?;
     let redis_url = format!("redis://:{PASSWORD}@{}", redis.address);
     let postgres_url = format!("postgres://postgres:{PASSWORD}@{}/postgres", server.address);
-    let embedded = live(&folder, "embedded", "", &upstream)?;
+    let origin = format!("grants.http = ['http://{}']", upstream.address);
+    let grants = format!(
+        "{origin}\ngrants.keyvalue = {{ db = 'default' }}\ngrants.sql = {{ db = 'default' }}"
+    );
+    let embedded = live(&folder, "embedded", "", GUEST, &grants)?;
     let networked =
         format!("[backend.default]\nkeyvalue = \"{redis_url}\"\nsql = \"{postgres_url}\"");
-    let networked = live(&folder, "networked", &networked, &upstream)?;
+    let networked = live(&folder, "networked", &networked, GUEST, &grants)?;
+    let requests_p2 = live(&folder, "requests", "", GUEST_P2, &origin)?;
     let sqlite = folder.path().join("embedded/sql/default.sqlite");
     let http = || format!("?{}/x", upstream.address);
     let case = |name, path, count, live: &Arc<Live>, native, query| Case {
@@ -93,6 +100,7 @@ async fn measure(upstream: &str, only: &[&str]) -> Result<Vec<Measured>> {
     let sqlite = native::sqlite(&sqlite)?;
     let postgres = native::postgres(&postgres_url).await?;
     let [redis_get, redis_set] = native::redis(&redis_url).await?;
+    let requests = native::http(upstream.address);
     let cases = [
         case("key-value get, redb", "kv-get", 2000, &embedded, redb_get, none()),
         case("key-value set, redb", "kv-set", 20, &embedded, redb_set, none()),
@@ -101,7 +109,8 @@ async fn measure(upstream: &str, only: &[&str]) -> Result<Vec<Measured>> {
         case("query, SQLite", "sql", 300, &embedded, sqlite, none()),
         case("query, Postgres", "sql", 1000, &networked, postgres.clone(), none()),
         case("the same, rows as a stream", "rows", 1000, &networked, postgres, none()),
-        case("request, HTTP/1.1", "http", 2000, &networked, native::http(upstream.address), http()),
+        case("request, HTTP/1.1", "http", 2000, &networked, requests.clone(), http()),
+        case("request, HTTP/1.1, WASI 0.2", "http", 2000, &requests_p2, requests, http()),
     ];
     let mut measured = Vec::new();
     for case in &cases {
@@ -113,20 +122,22 @@ async fn measure(upstream: &str, only: &[&str]) -> Result<Vec<Measured>> {
     Ok(measured)
 }
 
-/// The guest, with what `operator` says, and with data of its own.
-fn live(folder: &TempDir, name: &str, operator: &str, upstream: &Upstream) -> Result<Arc<Live>> {
+/// The guest at `path`, with `grants`, what `operator` says, and data of its own.
+fn live(
+    folder: &TempDir,
+    name: &str,
+    operator: &str,
+    path: &str,
+    grants: &str,
+) -> Result<Arc<Live>> {
     let operator = Operator::parse("dhow-server.toml", operator)
         .map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
     let data = Some(folder.path().join(name));
     let backends = Backends::new(&operator, data, folder.path().to_owned(), None, &|_| None)
         .map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
-    let grants = format!(
-        "instances = 'fresh'\ngrants.keyvalue = {{ db = 'default' }}\n\
-         grants.sql = {{ db = 'default' }}\ngrants.http = ['http://{}']",
-        upstream.address
-    );
     let instances = NonZeroU32::new(CALLERS as u32 * 2).context("some")?;
-    Ok(Arc::new(Live::with(&in_repository(GUEST), instances, backends, &grants)?))
+    let lines = format!("instances = 'fresh'\n{grants}");
+    Ok(Arc::new(Live::with(&in_repository(path), instances, backends, &lines)?))
 }
 
 impl Case {

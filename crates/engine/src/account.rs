@@ -10,7 +10,8 @@ use std::{
 };
 
 use crate::{
-    bucket::{Bucket, Rate, SECOND, nanos},
+    bucket::{self, Bucket, Rate, SECOND, nanos},
+    epoch::TICK,
     schedule::{Pace, Schedule},
     turns::Line,
 };
@@ -249,9 +250,11 @@ impl Account {
         if self.quick.debt(now) < QUICK_DEBT {
             self.quick.take(nanos.min(2 * QUICK_BURST), now);
         }
+        // What has taken longer than a guest computes at a time was interrupted by the system.
+        let step = nanos.min(bucket::nanos(TICK));
         // Where two do this at a time one of them is not seen, which an average can do without.
         let average = self.step.load(Relaxed);
-        self.step.store(average - average / STEPS + nanos / STEPS, Relaxed);
+        self.step.store(average - average / STEPS + step / STEPS, Relaxed);
     }
 }
 

@@ -25,6 +25,7 @@ mod reuse;
 mod schedule;
 mod shared;
 mod shelf;
+mod step;
 mod turns;
 
 use std::{
@@ -200,13 +201,17 @@ impl Engine {
     }
 
     /// A store for one instance, bounded by the state's budget. A guest that runs in it yields to
-    /// other tasks at every tick.
+    /// other tasks at every tick, unless its step has only begun.
     pub fn store<T: InstanceState>(&self, state: T) -> Store<T> {
         let mut store = Store::new(&self.wasmtime, state);
         store.limiter(|state| state.budget());
         store.set_max_component_handles(MAX_HANDLES);
         store.set_epoch_deadline(TICKS_BEFORE_YIELD);
         store.epoch_deadline_callback(|_| {
+            // Ticks pass while a guest waits, too.
+            if step::is_brief() {
+                return Ok(UpdateDeadline::Continue(TICKS_BEFORE_YIELD));
+            }
             // Tokio's own yield, since waking oneself at once would not let timers run
             // (wasmtime#10667).
             let turn = Box::pin(tokio::task::yield_now());

@@ -14,7 +14,6 @@ use std::{
 
 use futures_channel::oneshot;
 use futures_util::{FutureExt as _, task::AtomicWaker};
-use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     task::coop::has_budget_remaining,
     time::{Sleep, sleep},
@@ -23,6 +22,7 @@ use tokio::{
 use crate::{
     Account,
     schedule::{Pace, Schedule},
+    step::{Begun, Steps},
     turns::{Ticket, Turn},
 };
 
@@ -45,7 +45,7 @@ where
         work,
         alarm,
         waker,
-        long_steps: 0,
+        steps: Steps::default(),
         was_away: false,
         stays: false,
         waits: None,
@@ -63,8 +63,7 @@ where
     alarm: Arc<Alarm>,
     /// The alarm's.
     waker: Waker,
-    /// How many of its steps were long, of those that were done here.
-    long_steps: u8,
+    steps: Steps,
     /// A step was done by another thread.
     was_away: bool,
     /// The next step is done here.
@@ -85,14 +84,14 @@ enum Work<F: Future> {
 /// What a step has come to.
 enum Step<F: Future> {
     Done(F::Output),
-    NotYet(Pin<Box<F>>),
+    NotYet {
+        work: Pin<Box<F>>,
+        is_long: bool,
+    },
 }
 
 /// How long it rests before it looks again.
 const LONGEST_REST: Duration = Duration::from_millis(100);
-
-/// One long step may be a thread that the system has interrupted.
-const LONG_STEPS: u8 = 2;
 
 /// A step goes on for so long where the work has been woken while it was polled: a guest yields for each task
 /// that it spawns, and each time around by the runtime costs as much as a short stretch of its own. No longer, since
@@ -169,8 +168,9 @@ where
                             this.work = Work::Done;
                             return Poll::Ready(output);
                         }
-                        Step::NotYet(work) => {
+                        Step::NotYet { work, is_long } => {
                             this.work = Work::Here(work);
+                            this.steps.count(is_long);
                             // Whoever polls looks at what the step has done before there is another.
                             this.alarm.wakes(cx.waker());
                             return Poll::Pending;
@@ -208,7 +208,7 @@ where
             // its turn soon, and only under the lock is it known whether it is now.
             Some((pace, ticket)) => (pace, Some(ticket)),
             None if mem::take(&mut self.stays) => (Pace::Brief, None),
-            None if self.is_long() => (Pace::Long, None),
+            None if self.steps.are_long() => (Pace::Long, None),
             None => (self.account.pace(), None),
         };
         let line = match &ticket {
@@ -240,17 +240,15 @@ where
         }
     }
 
-    fn is_long(&self) -> bool {
-        self.long_steps >= LONG_STEPS
-    }
-
     /// Does a step here.
     fn step(&mut self, turn: Option<Turn>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let Work::Here(work) = &mut self.work else { return Poll::Pending };
         let start = Instant::now();
+        let begun = Begun::Here(start);
         let (result, time, end) = loop {
             self.alarm.set();
-            let result = work.as_mut().poll(&mut Context::from_waker(&self.waker));
+            let result =
+                begun.run(|| work.as_mut().poll(&mut Context::from_waker(&self.waker)));
             let end = Instant::now();
             let time = end.saturating_duration_since(start);
             // Without a budget Tokio's own futures wake and are not ready, however often.
@@ -260,9 +258,7 @@ where
             }
         };
         self.account.charge(time, end);
-        if self.account.schedule().is_some_and(|schedule| schedule.is_long(time)) {
-            self.long_steps = self.long_steps.saturating_add(1);
-        }
+        self.steps.count(self.account.schedule().is_some_and(|schedule| schedule.is_long(time)));
         // Only now, when it is known what the account has used. Where the work panics it is dropped.
         if let Some(turn) = turn {
             turn.end(time);
@@ -274,7 +270,7 @@ where
     }
 
     /// Has a step done by a thread for long ones.
-    fn hand_over(&mut self, schedule: &Schedule, turn: Option<Turn>, cx: &mut Context<'_>) {
+    fn hand_over(&mut self, schedule: &Arc<Schedule>, turn: Option<Turn>, cx: &mut Context<'_>) {
         let Work::Here(mut work) = mem::replace(&mut self.work, Work::Done) else { return };
         self.was_away = true;
         self.alarm.set();
@@ -282,18 +278,23 @@ where
         let (account, waker) = (self.account.clone(), self.waker.clone());
         let (sender, receiver) = oneshot::channel();
         self.work = Work::Away(receiver);
+        let long = schedule.clone();
         schedule.run_long(move || {
-            let start = thread_time();
-            let step = match work.as_mut().poll(&mut Context::from_waker(&waker)) {
+            let begun = Begun::away();
+            let result = begun.run(|| work.as_mut().poll(&mut Context::from_waker(&waker)));
+            let output = match result {
                 Poll::Ready(output) => {
                     drop(work);
-                    Step::Done(output)
+                    Ok(output)
                 }
-                Poll::Pending => Step::NotYet(work),
+                Poll::Pending => Err(work),
             };
-            // Of this thread's own: it may have been interrupted for long.
-            let time = thread_time().saturating_sub(start);
+            let time = begun.elapsed();
             account.charge(time, Instant::now());
+            let step = match output {
+                Ok(output) => Step::Done(output),
+                Err(work) => Step::NotYet { work, is_long: long.is_long(time) },
+            };
             if let Some(turn) = turn {
                 turn.end(time);
             }
@@ -301,12 +302,6 @@ where
             drop(sender.send(step));
         });
     }
-}
-
-/// For how long the calling thread has run.
-fn thread_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::try_from(time).unwrap_or_default()
 }
 
 impl<F> Drop for Metered<F>
@@ -321,7 +316,7 @@ where
         }
         // What has computed for long may hold much memory, which takes long to give back.
         if let Work::Here(work) = mem::replace(&mut self.work, Work::Done)
-            && (self.is_long() || self.was_away)
+            && (self.steps.are_long() || self.was_away)
             && let Some(schedule) = self.account.schedule()
         {
             schedule.run_long(move || drop(work));
@@ -471,7 +466,7 @@ mod tests {
             assert_eq!(threads.len(), 30);
             // Nothing is known of the first, and one that the system has interrupted may say as much as two.
             let first = threads.iter().take_while(|thread| **thread == here).count();
-            assert!((1..=usize::from(LONG_STEPS)).contains(&first), "{first}");
+            assert!((1..=usize::from(Steps::LONG)).contains(&first), "{first}");
             assert!(threads.iter().skip(first).all(|thread| *thread != here));
             // Now its first steps are known to be long.
             let next = self::threads(&account, 1, Duration::ZERO);
@@ -484,6 +479,27 @@ mod tests {
         }
         let alone = threads(&Account::alone(), 10, 2 * LONG_STEP);
         assert!(alone.iter().all(|thread| *thread == here));
+    }
+
+    #[test]
+    fn who_has_computed_is_back_when_its_steps_are_brief() {
+        let here = thread::current().id();
+        let account = Account::among(&Schedule::new(1, LONG_STEP), AccountLimits::NONE);
+        let (sender, threads) = std::sync::mpsc::sync_channel(200);
+        let mut steps = 0;
+        let step = move || {
+            sender.send(thread::current().id()).unwrap();
+            steps += 1;
+            if steps <= 10 {
+                spin(10 * LONG_STEP);
+            }
+        };
+        block_on(metered(account, guest(200, step)));
+        let threads: Vec<_> = threads.into_iter().collect();
+        assert_ne!(threads[9], here);
+        // Most of the rest, whatever the system has interrupted.
+        let back = threads[100..].iter().filter(|thread| **thread == here).count();
+        assert!(back > 50, "{back}");
     }
 
     #[test]
