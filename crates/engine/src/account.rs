@@ -10,8 +10,7 @@ use std::{
 };
 
 use crate::{
-    bucket::{self, Bucket, Rate, SECOND, nanos},
-    epoch::TICK,
+    bucket::{Bucket, Rate, SECOND, nanos},
     schedule::{Pace, Schedule},
     turns::Line,
 };
@@ -250,11 +249,9 @@ impl Account {
         if self.quick.debt(now) < QUICK_DEBT {
             self.quick.take(nanos.min(2 * QUICK_BURST), now);
         }
-        // What has taken longer than a guest computes at a time was interrupted by the system.
-        let step = nanos.min(bucket::nanos(TICK));
         // Where two do this at a time one of them is not seen, which an average can do without.
         let average = self.step.load(Relaxed);
-        self.step.store(average - average / STEPS + step / STEPS, Relaxed);
+        self.step.store(average - average / STEPS + nanos / STEPS, Relaxed);
     }
 }
 

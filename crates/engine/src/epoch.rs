@@ -14,7 +14,7 @@ use crate::schedule::Schedule;
 /// How long a guest computes before others get their turn. Shorter is fairer and costs the guest
 /// more: at 1 ms a neighbour of four spinning guests on two cores waits 21 ms at the median, at
 /// 10 ms 71 ms.
-pub(crate) const TICK: Duration = Duration::from_millis(1);
+const TICK: Duration = Duration::from_millis(1);
 
 /// How long the ticker goes on when nothing runs any more. Waking it costs a system call and a
 /// switch of threads, which every request would pay for if it slept between them.

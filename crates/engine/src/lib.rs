@@ -209,7 +209,7 @@ impl Engine {
         store.set_epoch_deadline(TICKS_BEFORE_YIELD);
         store.epoch_deadline_callback(|_| {
             // Ticks pass while a guest waits, too.
-            if step::is_brief() {
+            if step::has_only_begun() {
                 return Ok(UpdateDeadline::Continue(TICKS_BEFORE_YIELD));
             }
             // Tokio's own yield, since waking oneself at once would not let timers run

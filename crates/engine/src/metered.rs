@@ -22,7 +22,7 @@ use tokio::{
 use crate::{
     Account,
     schedule::{Pace, Schedule},
-    step::{Begun, Steps},
+    step::{Begun, SLICE, Steps},
     turns::{Ticket, Turn},
 };
 
@@ -84,19 +84,11 @@ enum Work<F: Future> {
 /// What a step has come to.
 enum Step<F: Future> {
     Done(F::Output),
-    NotYet {
-        work: Pin<Box<F>>,
-        is_long: bool,
-    },
+    NotYet { work: Pin<Box<F>>, is_long: bool },
 }
 
 /// How long it rests before it looks again.
 const LONGEST_REST: Duration = Duration::from_millis(100);
-
-/// A step goes on for so long where the work has been woken while it was polled: a guest yields for each task
-/// that it spawns, and each time around by the runtime costs as much as a short stretch of its own. No longer, since
-/// others wait for the thread.
-const SLICE: Duration = Duration::from_micros(50);
 
 /// What wakes whoever waits for the work. Who that is may change, and a call while it is polled means that it has to
 /// be polled again.
@@ -247,11 +239,12 @@ where
         let begun = Begun::Here(start);
         let (result, time, end) = loop {
             self.alarm.set();
-            let result =
-                begun.run(|| work.as_mut().poll(&mut Context::from_waker(&self.waker)));
+            let result = begun.run(|| work.as_mut().poll(&mut Context::from_waker(&self.waker)));
             let end = Instant::now();
             let time = end.saturating_duration_since(start);
             // Without a budget Tokio's own futures wake and are not ready, however often.
+            // A guest yields for each task that it spawns, and each time around by the runtime costs as much as
+            // a short stretch of its own.
             let goes_on = time < SLICE && self.alarm.has_rung() && has_budget_remaining();
             if result.is_ready() || !goes_on {
                 break (result, time, end);

@@ -37,23 +37,35 @@ impl Begun {
         }
     }
 
-    /// Does the step, or a part of it. A guest that calls another by its name may poll that within.
+    /// Does the step, or a part of it.
     pub(crate) fn run<T>(self, step: impl FnOnce() -> T) -> T {
-        /// The step around this one, also where this one panics.
-        struct Around(Option<Begun>);
-        impl Drop for Around {
+        /// What this thread did before, which it goes on with, also where the step panics.
+        struct Before(Option<Begun>);
+        impl Drop for Before {
             fn drop(&mut self) {
                 CURRENT.set(self.0);
             }
         }
-        let _around = Around(CURRENT.replace(Some(self)));
+        let _before = Before(CURRENT.replace(Some(self)));
         step()
+    }
+
+    /// For how long others wait for it, whatever it does.
+    fn slice(self) -> Duration {
+        match self {
+            Self::Here(_) => SLICE,
+            // It has to be a long one where the guest computes, however little the system runs the thread.
+            Self::Away(_) => LONG_STEP,
+        }
     }
 }
 
-/// Whether a step is being done that has only begun.
-pub(crate) fn is_brief() -> bool {
-    CURRENT.get().is_some_and(|begun| begun.elapsed() < LONG_STEP)
+/// A step where it is polled goes on for so long. No longer, since others wait for the thread.
+pub(crate) const SLICE: Duration = Duration::from_micros(50);
+
+/// Whether a step is being done that has only begun, which is not interrupted.
+pub(crate) fn has_only_begun() -> bool {
+    CURRENT.get().is_some_and(|begun| begun.elapsed() < begun.slice())
 }
 
 /// For how long the calling thread has run.
@@ -102,23 +114,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_is_brief_at_its_beginning() {
-        assert!(!is_brief(), "none is being done");
-        let now = Instant::now();
-        let long = Begun::Here(now.checked_sub(LONG_STEP).unwrap());
-        // As if none of the time until it is asked were the system's.
+    fn a_step_has_only_begun_for_a_while() {
+        assert!(!has_only_begun(), "none is being done");
+        let long = Begun::Here(Instant::now().checked_sub(SLICE).unwrap());
+        // However long it takes until it is asked.
         let begun = || Begun::Here(Instant::now() + LONG_STEP);
         begun().run(|| {
-            assert!(is_brief());
-            long.run(|| assert!(!is_brief()));
-            assert!(is_brief(), "the one around");
+            assert!(has_only_begun());
+            long.run(|| assert!(!has_only_begun()));
+            assert!(has_only_begun(), "the one before");
         });
-        assert!(!is_brief());
         let away = Begun::away();
-        away.run(|| while is_brief() {});
+        away.run(|| while has_only_begun() {});
         assert!(away.elapsed() >= LONG_STEP);
         let panicked = std::panic::catch_unwind(|| begun().run(|| panic!("a host call")));
-        assert!(panicked.is_err() && !is_brief());
+        assert!(panicked.is_err() && !has_only_begun());
     }
 
     #[test]
