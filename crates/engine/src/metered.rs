@@ -76,15 +76,15 @@ where
 
 enum Work<F: Future> {
     Here(Pin<Box<F>>),
-    /// A step of it is done by another thread.
-    Away(oneshot::Receiver<Step<F>>),
+    /// A step of it is done by another thread, which says how long it has taken.
+    Away(oneshot::Receiver<(Step<F>, Duration)>),
     Done,
 }
 
 /// What a step has come to.
 enum Step<F: Future> {
     Done(F::Output),
-    NotYet { work: Pin<Box<F>>, is_long: bool },
+    NotYet(Pin<Box<F>>),
 }
 
 /// How long it rests before it looks again.
@@ -152,7 +152,7 @@ where
                 Work::Away(step) => {
                     this.alarm.task.register(cx.waker());
                     // As it would have here.
-                    let Ok(step) = ready!(step.poll_unpin(cx)) else {
+                    let Ok((step, time)) = ready!(step.poll_unpin(cx)) else {
                         resume_unwind(Box::new("a guest's step panicked"))
                     };
                     match step {
@@ -160,9 +160,9 @@ where
                             this.work = Work::Done;
                             return Poll::Ready(output);
                         }
-                        Step::NotYet { work, is_long } => {
+                        Step::NotYet(work) => {
                             this.work = Work::Here(work);
-                            this.steps.count(is_long);
+                            this.count(time);
                             // Whoever polls looks at what the step has done before there is another.
                             this.alarm.wakes(cx.waker());
                             return Poll::Pending;
@@ -232,6 +232,12 @@ where
         }
     }
 
+    /// A step has taken `time`.
+    fn count(&mut self, time: Duration) {
+        let is_long = self.account.schedule().is_some_and(|schedule| schedule.is_long(time));
+        self.steps.count(is_long);
+    }
+
     /// Does a step here.
     fn step(&mut self, turn: Option<Turn>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let Work::Here(work) = &mut self.work else { return Poll::Pending };
@@ -251,7 +257,7 @@ where
             }
         };
         self.account.charge(time, end);
-        self.steps.count(self.account.schedule().is_some_and(|schedule| schedule.is_long(time)));
+        self.count(time);
         // Only now, when it is known what the account has used. Where the work panics it is dropped.
         if let Some(turn) = turn {
             turn.end(time);
@@ -263,7 +269,7 @@ where
     }
 
     /// Has a step done by a thread for long ones.
-    fn hand_over(&mut self, schedule: &Arc<Schedule>, turn: Option<Turn>, cx: &mut Context<'_>) {
+    fn hand_over(&mut self, schedule: &Schedule, turn: Option<Turn>, cx: &mut Context<'_>) {
         let Work::Here(mut work) = mem::replace(&mut self.work, Work::Done) else { return };
         self.was_away = true;
         self.alarm.set();
@@ -271,28 +277,23 @@ where
         let (account, waker) = (self.account.clone(), self.waker.clone());
         let (sender, receiver) = oneshot::channel();
         self.work = Work::Away(receiver);
-        let long = schedule.clone();
         schedule.run_long(move || {
             let begun = Begun::away();
             let result = begun.run(|| work.as_mut().poll(&mut Context::from_waker(&waker)));
-            let output = match result {
+            let step = match result {
                 Poll::Ready(output) => {
                     drop(work);
-                    Ok(output)
+                    Step::Done(output)
                 }
-                Poll::Pending => Err(work),
+                Poll::Pending => Step::NotYet(work),
             };
             let time = begun.elapsed();
             account.charge(time, Instant::now());
-            let step = match output {
-                Ok(output) => Step::Done(output),
-                Err(work) => Step::NotYet { work, is_long: long.is_long(time) },
-            };
             if let Some(turn) = turn {
                 turn.end(time);
             }
             // Who is gone wants nothing any more, and the work is dropped.
-            drop(sender.send(step));
+            drop(sender.send((step, time)));
         });
     }
 }
