@@ -5,6 +5,7 @@ wit_bindgen::generate!({ path: "../calls/wit", world: "callee" });
 use std::str::Utf8Error;
 
 use exports::dhow::calls::calls::{Entry, Guest, NoText};
+use sleeper::beside_a_sleeper;
 use wit_bindgen::{FutureReader, StreamReader, StreamResult};
 
 struct Callee;
@@ -64,7 +65,7 @@ impl Guest for Callee {
 
     async fn produce(count: u64, piece: u32) -> StreamReader<u8> {
         let (mut writer, reader) = wit_stream::new();
-        wit_bindgen::spawn_local(async move {
+        wit_bindgen::spawn_local(beside_a_sleeper(async move {
             let mut piece = vec![7; piece as usize];
             let mut left = count;
             while left > 0 {
@@ -81,7 +82,7 @@ impl Guest for Callee {
                 // would be measured with the stream.
                 unsafe { piece.set_len(length) };
             }
-        });
+        }));
         reader
     }
 

@@ -15,6 +15,7 @@ wit_bindgen::generate!({
 use std::hint::black_box;
 
 use dhow::calls::calls::{self, Entry, NoText};
+use sleeper::beside_a_sleeper;
 use wasip3::{
     http::{
         client,
@@ -36,7 +37,7 @@ impl wasip3::exports::http::handler::Guest for Calls {
             ["body", size, piece] => {
                 (vec![7; number(piece) as usize], number(size) / number(piece))
             }
-            _ => (run(&words).await.into_bytes(), 1),
+            _ => (beside_a_sleeper(run(&words)).await.into_bytes(), 1),
         };
         let (mut body, stream) = http_stream::new();
         let (_, trailers) = http_future::new(|| Ok(None));
@@ -121,14 +122,15 @@ async fn run(words: &[&str]) -> String {
 
 /// Asks the component `name` of the app, and says how long its answer is.
 async fn request(name: &str) -> usize {
-    let (_, trailers) = http_future::new(|| Ok(None));
-    let (request, _) = Request::new(Fields::new(), None, trailers, None);
+    // Dropped at the end: a writer that is dropped writes, and waits until that is read.
+    let (_no_trailers, trailers) = http_future::new(|| Ok(None));
+    let (request, _sent) = Request::new(Fields::new(), None, trailers, None);
     request.set_scheme(Some(&Scheme::Http)).unwrap();
     request.set_authority(Some(&format!("{name}.internal"))).unwrap();
     request.set_path_with_query(Some("/")).unwrap();
     let answer = client::send(request).await.unwrap();
-    let (_, done) = http_future::new(|| Ok(()));
-    let (body, _) = Response::consume_body(answer, done);
+    let (_done, done) = http_future::new(|| Ok(()));
+    let (body, _trailers) = Response::consume_body(answer, done);
     drain(body, ANSWER).await as usize
 }
 

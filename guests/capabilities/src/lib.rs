@@ -2,6 +2,7 @@
 //! key), `/rows/N` (the same, its rows as a stream), `/http/N?URL`. Answers with how often. `/points/N` makes
 //! the table for the queries.
 
+use sleeper::beside_a_sleeper;
 use wasip3::{
     http::{
         client,
@@ -31,7 +32,7 @@ impl wasip3::exports::http::handler::Guest for Capabilities {
         let path = request.get_path_with_query().unwrap_or_default();
         let (path, url) = path.split_once('?').unwrap_or((&path, ""));
         let (what, count) = path.trim_start_matches('/').split_once('/').unwrap();
-        run(what, count.parse().unwrap(), url).await;
+        beside_a_sleeper(run(what, count.parse().unwrap(), url)).await;
         let text = count.to_owned();
         let (mut body, stream) = wit_stream::new();
         let (_, trailers) = wit_future::new(|| Ok(None));
@@ -104,7 +105,8 @@ async fn run(what: &str, count: i64, url: &str) {
         "http" => {
             let (authority, path) = url.split_once('/').unwrap();
             for _ in 0..count {
-                let (_, trailers) = wit_future::new(|| Ok(None));
+                // Dropped at the end: a writer that is dropped writes, and waits until that is read.
+                let (_no_trailers, trailers) = wit_future::new(|| Ok(None));
                 let (request, _sent) = Request::new(Fields::new(), None, trailers, None);
                 request.set_scheme(Some(&Scheme::Http)).unwrap();
                 request.set_authority(Some(authority)).unwrap();
