@@ -4,7 +4,10 @@
 use anyhow::{Context as _, Result, bail};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::live::{FRESH, HELLO_P2, HELLO_P3, Live, REUSED, SHARED};
+use crate::{
+    capabilities,
+    live::{FRESH, HELLO_P2, HELLO_P3, Live, REUSED, SHARED},
+};
 
 /// What is run before counting begins: caches are warm then.
 const WARM_UP: usize = 20;
@@ -16,15 +19,22 @@ enum Case<'a> {
     Request(&'a str),
 }
 
-/// Runs `case`, which is WHAT-p2 or WHAT-p3, a request that calls another component by name, or the path of any
-/// request to an app of several components.
+/// Runs `case`, which is WHAT-p2 or WHAT-p3, a request that calls another component by name, the path of any request to
+/// an app of several components, or p2:ADDRESS or p3:ADDRESS, where a hundred requests are sent to.
 pub fn run_case(case: &str, count: &str) -> Result<()> {
     let count: usize = count.parse().context("COUNT")?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
+    let sent;
     let (live, case) = match case {
         "call-by-name" => (Live::joined()?, Case::Request("/by-name/1/hello")),
         path if path.starts_with('/') => (Live::joined()?, Case::Request(path)),
-        _ => of_hello(case)?,
+        _ => match case.split_once(':') {
+            Some((version, address)) => {
+                sent = format!("/http/100?{address}/x");
+                (capabilities::requests(version, address)?, Case::Request(&sent))
+            }
+            None => of_hello(case)?,
+        },
     };
     run(&runtime, &live, case, WARM_UP);
     measured(&runtime, &live, case, count);

@@ -191,6 +191,16 @@ impl Live {
         Self::on(host, linked)
     }
 
+    /// The same for counting: for few callers, and nothing takes too long.
+    ///
+    /// # Errors
+    /// When it was not built, or does not link.
+    pub fn counted(path: &Path, backends: Backends, lines: &str) -> Result<Self> {
+        let host = rig(FEW, None, backends, Duration::MAX)?;
+        let linked = link_with(&host, &read(path)?, lines)?;
+        Self::on(host, linked)
+    }
+
     fn on(host: Rig, linked: LinkedApp) -> Result<Self> {
         let callee = host.start(linked).route("/").context("every path")?;
         Ok(Self { host, callee })

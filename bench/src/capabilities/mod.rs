@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use dhow_capabilities::Backends;
 use dhow_manifest::Operator;
 use dhow_tests::servers::{PASSWORD, Postgres, Redis, free_address};
@@ -122,6 +122,29 @@ async fn measure(upstream: &str, only: &[&str]) -> Result<Vec<Measured>> {
     Ok(measured)
 }
 
+/// What sends requests to `address` by WASI `version`, for counting.
+pub fn requests(version: &str, address: &str) -> Result<Live> {
+    let stores = "grants.keyvalue = { db = 'default' }\ngrants.sql = { db = 'default' }";
+    let (guest, stores) = match version {
+        "p2" => (GUEST_P2, ""),
+        "p3" => (GUEST, stores),
+        _ => bail!("{version} is neither p2 nor p3"),
+    };
+    // Granted since the guest imports them, and never opened.
+    let folder = tempfile::tempdir()?;
+    let lines = format!("grants.http = ['http://{address}']\n{stores}");
+    Live::counted(&in_repository(guest), backends(&folder, "counted", "")?, &lines)
+}
+
+/// Those that `operator` names, with data of their own.
+fn backends(folder: &TempDir, name: &str, operator: &str) -> Result<Backends> {
+    let operator = Operator::parse("dhow-server.toml", operator)
+        .map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
+    let data = Some(folder.path().join(name));
+    Backends::new(&operator, data, folder.path().to_owned(), None, &|_| None)
+        .map_err(|errors| anyhow::anyhow!("{errors:?}"))
+}
+
 /// The guest at `path`, with `grants`, what `operator` says, and data of its own.
 fn live(
     folder: &TempDir,
@@ -130,11 +153,7 @@ fn live(
     path: &str,
     grants: &str,
 ) -> Result<Arc<Live>> {
-    let operator = Operator::parse("dhow-server.toml", operator)
-        .map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
-    let data = Some(folder.path().join(name));
-    let backends = Backends::new(&operator, data, folder.path().to_owned(), None, &|_| None)
-        .map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
+    let backends = backends(folder, name, operator)?;
     let instances = NonZeroU32::new(CALLERS as u32 * 2).context("some")?;
     let lines = format!("instances = 'fresh'\n{grants}");
     Ok(Arc::new(Live::with(&in_repository(path), instances, backends, &lines)?))
@@ -217,7 +236,7 @@ impl Upstream {
             }
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
-        anyhow::bail!("{program} does not answer")
+        bail!("{program} does not answer")
     }
 }
 
