@@ -1,9 +1,9 @@
 //! Outbound HTTP: `wasi:http/client@0.3` and `wasi:http/outgoing-handler@0.2`, through one pool.
 
 use std::{
-    future::{Future, poll_fn},
+    future::Future,
     io::{self, IoSlice},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
@@ -13,7 +13,6 @@ use bytes::Bytes;
 use dhow_manifest::{Name, Origin, Scheme};
 use dhow_telemetry::span::{self, Instrument as _};
 use http::{Extensions, Request, Response, Uri};
-use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 use hyper::rt::ReadBufCursor;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -27,7 +26,6 @@ use hyper_util::{
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
-    task::yield_now,
     time::timeout,
 };
 use tracing::Span;
@@ -124,10 +122,7 @@ impl Default for Limits {
 
 /// One of those that there may be, or none in time.
 async fn permit(of: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    match of.clone().try_acquire_owned() {
-        Ok(permit) => Some(permit),
-        Err(_) => timeout(LIMIT_WAIT, of.clone().acquire_owned()).await.ok()?.ok(),
-    }
+    timeout(LIMIT_WAIT, of.clone().acquire_owned()).await.ok()?.ok()
 }
 
 impl Shared {
@@ -161,7 +156,7 @@ impl Shared {
         };
         let uri = request.uri().clone();
         let mut connection = capture_connection(&mut request);
-        let mut response = pin!(self.pool().request(request));
+        let mut response = std::pin::pin!(self.pool().request(request));
         let mut patience = Patience::default();
         let early = tokio::select! {
             biased;
@@ -179,7 +174,7 @@ impl Shared {
                 first_byte(response, limit, &mut patience).await?
             }
         };
-        let mut response = response.map_err(|error| {
+        let response = response.map_err(|error| {
             match egress_error(&error) {
                 Some(EgressError::NotPublic(address)) => self.audit.deny(
                     "http",
@@ -197,8 +192,7 @@ impl Shared {
             }
             error_code(&error)
         })?;
-        let first = first_piece(response.body_mut()).await;
-        Ok(between_bytes(response, first, &options, patience, permit))
+        Ok(between_bytes(response, &options, patience, permit))
     }
 }
 
@@ -217,33 +211,19 @@ async fn first_byte<T>(
     Ok(response)
 }
 
-/// The first piece of `body`, where it has come with the head. A connection hands over a piece only when it was
-/// asked for, so that a guest which asks itself has to wait, and to be called again, for what is there already. It is
-/// waited for until the connection has had its turn, and not for the network.
-async fn first_piece<B: Body + Unpin>(body: &mut B) -> Option<Result<Frame<B::Data>, B::Error>> {
-    let mut turn = pin!(yield_now());
-    poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
-        Poll::Ready(piece) => Poll::Ready(piece),
-        Poll::Pending => turn.as_mut().poll(cx).map(|()| None),
-    })
-    .await
-}
-
-/// A response whose body, of which `first` was read, ends where it is silent for longer than the guest waits. `kept`
-/// is there until then.
+/// A response whose body ends where it is silent for longer than the guest waits. `kept` is there until then.
 fn between_bytes<B, K>(
     response: Response<B>,
-    first: Option<Result<Frame<Bytes>, B::Error>>,
     options: &RequestOptions,
     patience: Patience,
     kept: K,
 ) -> Response<WasiBody>
 where
-    B: Body<Data = Bytes, Error: std::fmt::Debug + Send + Unpin> + Send + Unpin + 'static,
+    B: http_body::Body<Data = Bytes, Error: std::fmt::Debug> + Send + Unpin + 'static,
     K: Send + Unpin + 'static,
 {
     let limit = options.between_bytes_timeout.unwrap_or(SILENCE_TIMEOUT);
-    response.map(|body| Awaited { first, body, limit, patience, _kept: kept }.boxed_unsync())
+    response.map(|body| Awaited { body, limit, patience, _kept: kept }.boxed_unsync())
 }
 
 /// Opens connections by the egress door, so many at a time.
@@ -450,7 +430,7 @@ impl WasiHttpHooks for Hooks {
                     // Who is called has a limit of its own.
                     None => calling.await?,
                 };
-                Ok(between_bytes(response, None, &options, patience, ()))
+                Ok(between_bytes(response, &options, patience, ()))
             };
             return Box::new(sent(sending).instrument(span));
         }
@@ -510,63 +490,7 @@ pub(crate) fn chain<'a>(
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::Empty;
-    use hyper::client::conn::http1;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
-
     use super::*;
-
-    /// What is there of a response when its head is, the answer being `answer` as long as nobody has looked, and what
-    /// comes `later`.
-    async fn response(answer: &str, later: &str) -> (Option<Bytes>, Bytes) {
-        let (client, mut server) = duplex(1 << 10);
-        let (mut sender, connection) =
-            http1::handshake::<_, Empty<Bytes>>(TokioIo::new(client)).await.unwrap();
-        let request = Request::builder().uri("/").header("host", "x").body(Empty::new()).unwrap();
-        let exchange = async {
-            let sending = sender.send_request(request);
-            let answering = async {
-                server.read_u8().await.unwrap();
-                server.write_all(answer.as_bytes()).await.unwrap();
-            };
-            let (response, ()) = tokio::join!(sending, answering);
-            let mut response = response.unwrap();
-            let first = first_piece(response.body_mut()).await;
-            let there =
-                first.as_ref().map(|piece| piece.as_ref().unwrap().data_ref().unwrap().clone());
-            let response =
-                between_bytes(response, first, &RequestOptions::default(), Patience::default(), ());
-            let length = response.body().size_hint().exact();
-            server.write_all(later.as_bytes()).await.unwrap();
-            let whole = response.into_body().collect().await.unwrap().to_bytes();
-            assert_eq!(length, Some(whole.len() as u64));
-            (there, whole)
-        };
-        // The connection first, as a task that was woken before.
-        tokio::select! {
-            biased;
-            _ = connection => panic!("it goes on until the exchange is over"),
-            exchanged = exchange => exchanged,
-        }
-    }
-
-    const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n";
-
-    #[tokio::test]
-    async fn what_has_come_with_the_head_is_handed_over_with_it() {
-        let whole = Bytes::from_static(b"hello");
-        let with_head = |part: &str| format!("{HEAD}{part}");
-        assert_eq!(response(&with_head("hello"), "").await, (Some(whole.clone()), whole.clone()));
-        let first = Some(Bytes::from_static(b"he"));
-        assert_eq!(response(&with_head("he"), "llo").await, (first, whole));
-    }
-
-    #[tokio::test]
-    async fn a_head_does_not_wait_for_its_body() {
-        assert_eq!(response(HEAD, "hello").await, (None, Bytes::from_static(b"hello")));
-        let empty = HEAD.replace('5', "0");
-        assert_eq!(response(&empty, "").await, (None, Bytes::new()));
-    }
 
     fn check(origins: &[&str], uri: &str) -> bool {
         let origins: Vec<_> = origins.iter().map(|text| Origin::parse(text).unwrap()).collect();

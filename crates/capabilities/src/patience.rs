@@ -54,9 +54,7 @@ impl Patience {
 }
 
 /// A body that fails where it is silent for longer than `limit`. `kept` is there until it is dropped.
-pub(crate) struct Awaited<B: Body, K> {
-    /// What was read of it before it was asked for.
-    pub(crate) first: Option<Result<Frame<Bytes>, B::Error>>,
+pub(crate) struct Awaited<B, K> {
     pub(crate) body: B,
     pub(crate) limit: Duration,
     pub(crate) patience: Patience,
@@ -65,7 +63,7 @@ pub(crate) struct Awaited<B: Body, K> {
 
 impl<B, K> Body for Awaited<B, K>
 where
-    B: Body<Data = Bytes, Error: std::fmt::Debug + Unpin> + Unpin,
+    B: Body<Data = Bytes, Error: std::fmt::Debug> + Unpin,
     K: Unpin,
 {
     type Data = Bytes;
@@ -76,11 +74,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = &mut *self;
-        let frame = match this.first.take() {
-            Some(first) => Poll::Ready(Some(first)),
-            None => Pin::new(&mut this.body).poll_frame(cx),
-        };
-        if let Poll::Ready(frame) = frame {
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
             this.patience.begin_anew();
             return Poll::Ready(frame.map(|frame| {
                 frame.map_err(|error| {
@@ -94,19 +88,11 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.body.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let mut hint = self.body.size_hint();
-        let Some(Ok(first)) = &self.first else { return hint };
-        let length = first.data_ref().map_or(0, Bytes::len) as u64;
-        // The upper one first: it may not be below the other.
-        if let Some(upper) = hint.upper() {
-            hint.set_upper(upper.saturating_add(length));
-        }
-        hint.set_lower(hint.lower().saturating_add(length));
-        hint
+        self.body.size_hint()
     }
 }
 
