@@ -1,11 +1,12 @@
 //! Outbound HTTP: `wasi:http/client@0.3` and `wasi:http/outgoing-handler@0.2`, through one pool.
 
+mod connector;
+mod pool;
+
 use std::{
     future::Future,
-    io::{self, IoSlice},
-    pin::Pin,
+    io,
     sync::{Arc, OnceLock},
-    task::{Context, Poll},
     time::Duration,
 };
 
@@ -14,26 +15,20 @@ use dhow_manifest::{Name, Origin, Scheme};
 use dhow_telemetry::span::{self, Instrument as _};
 use http::{Extensions, Request, Response, Uri};
 use http_body_util::BodyExt as _;
-use hyper::rt::ReadBufCursor;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{
-        self, Client,
-        connect::{Connected, Connection, capture_connection},
-    },
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-};
+use hyper_rustls::HttpsConnectorBuilder;
 use tokio::{
-    net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 use tracing::Span;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use self::{
+    connector::Connector,
+    pool::{Pool, SendError},
+};
 use crate::{
     audit::Audit,
-    cork::Corked,
     egress::{Egress, EgressError},
     neighbours::{Calling, Depths, Neighbourhood},
     patience::{Awaited, Patience},
@@ -54,7 +49,7 @@ struct Shared {
     neighbourhood: Neighbourhood,
     tls: Arc<Tls>,
     egress: Arc<Egress>,
-    pool: OnceLock<Pool>,
+    pool: OnceLock<Arc<Pool>>,
 }
 
 /// By which a component calls others of its app, of those that it is granted.
@@ -82,19 +77,12 @@ pub(crate) fn open(granted: &Granted) -> Hooks {
     Hooks { granted: granted.clone(), depths: Depths::default() }
 }
 
-/// HTTP/1.1, and HTTP/2 where the other end offers it by ALPN.
-type Pool = Client<HttpsConnector<Connector>, WasiBody>;
-
-/// Half a minute is what servers keep an idle connection for at the least.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Requests of one app's revision that are under way at a time, until their responses are read; more wait for a moment.
 /// Above what one process does usefully at once.
 const MAX_REQUESTS: usize = 512;
 /// Connections of one app's revision, to all origins, those that wait for their next request among them. Far below the
 /// descriptors that there are.
 const MAX_CONNECTIONS: usize = 1_024;
-/// What a burst leaves behind, for each origin.
-const MAX_IDLE_PER_ORIGIN: usize = 32;
 /// How long a request waits where there are as many as there may be.
 const LIMIT_WAIT: Duration = Duration::from_secs(5);
 /// Where the guest does not say: as long as a lost SYN takes to be sent again, thrice.
@@ -122,12 +110,15 @@ impl Default for Limits {
 
 /// One of those that there may be, or none in time.
 async fn permit(of: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    if let Ok(permit) = of.clone().try_acquire_owned() {
+        return Some(permit);
+    }
     timeout(LIMIT_WAIT, of.clone().acquire_owned()).await.ok()?.ok()
 }
 
 impl Shared {
     /// Made at the first request: reading the system's roots takes longer than starting a guest.
-    fn pool(&self) -> &Pool {
+    fn pool(&self) -> &Arc<Pool> {
         self.pool.get_or_init(|| {
             let connector = HttpsConnectorBuilder::new()
                 .with_tls_config((*self.tls.config()).clone())
@@ -137,62 +128,50 @@ impl Shared {
                     egress: self.egress.clone(),
                     permits: self.neighbourhood.limits().connections.clone(),
                 });
-            Client::builder(TokioExecutor::new())
-                .pool_idle_timeout(IDLE_TIMEOUT)
-                .pool_max_idle_per_host(MAX_IDLE_PER_ORIGIN)
-                .pool_timer(TokioTimer::new())
-                .timer(TokioTimer::new())
-                .build(connector)
+            Arc::new(Pool::new(connector))
         })
     }
 
     async fn send(
         &self,
-        mut request: Request<WasiBody>,
+        request: Request<WasiBody>,
         options: RequestOptions,
     ) -> Result<Response<WasiBody>, Error> {
         let Some(permit) = permit(&self.neighbourhood.limits().requests).await else {
             return Err(Error::ConnectionLimitReached);
         };
         let uri = request.uri().clone();
-        let mut connection = capture_connection(&mut request);
-        let mut response = std::pin::pin!(self.pool().request(request));
+        let limits = pool::Limits {
+            connect: options.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
+            first_byte: options.first_byte_timeout.unwrap_or(SILENCE_TIMEOUT),
+        };
         let mut patience = Patience::default();
-        let early = tokio::select! {
-            biased;
-            response = &mut response => Some(response),
-            _ = connection.wait_for_connection_metadata() => None,
-            () = patience.over(options.connect_timeout.unwrap_or(CONNECT_TIMEOUT)) => {
-                return Err(Error::ConnectionTimeout);
+        match self.pool().send(request, limits, &mut patience).await {
+            Ok(response) => Ok(between_bytes(response, &options, patience, permit)),
+            Err(error) => {
+                self.report(&error, &uri);
+                Err(error_code(&error))
             }
-        };
-        patience.begin_anew();
-        let response = match early {
-            Some(response) => response,
-            None => {
-                let limit = options.first_byte_timeout.unwrap_or(SILENCE_TIMEOUT);
-                first_byte(response, limit, &mut patience).await?
-            }
-        };
-        let response = response.map_err(|error| {
-            match egress_error(&error) {
-                Some(EgressError::NotPublic(address)) => self.audit.deny(
-                    "http",
-                    format_args!(
-                        "a request to {uri}: the name leads to {address}, which is not public"
-                    ),
-                    "to allow it, request and grant the address itself",
+        }
+    }
+
+    /// Says why the operator's rules or the address of `uri` were in the way, if they were.
+    fn report(&self, error: &SendError, uri: &Uri) {
+        match egress_error(error) {
+            Some(EgressError::NotPublic(address)) => self.audit.deny(
+                "http",
+                format_args!(
+                    "a request to {uri}: the name leads to {address}, which is not public"
                 ),
-                Some(EgressError::Denied(address)) => self.audit.deny(
-                    "http",
-                    format_args!("a request to {uri}, at {address}"),
-                    "the operator's rules for egress don't allow it",
-                ),
-                _ => {}
-            }
-            error_code(&error)
-        })?;
-        Ok(between_bytes(response, &options, patience, permit))
+                "to allow it, request and grant the address itself",
+            ),
+            Some(EgressError::Denied(address)) => self.audit.deny(
+                "http",
+                format_args!("a request to {uri}, at {address}"),
+                "the operator's rules for egress don't allow it",
+            ),
+            _ => {}
+        }
     }
 }
 
@@ -224,88 +203,6 @@ where
 {
     let limit = options.between_bytes_timeout.unwrap_or(SILENCE_TIMEOUT);
     response.map(|body| Awaited { body, limit, patience, _kept: kept }.boxed_unsync())
-}
-
-/// Opens connections by the egress door, so many at a time.
-#[derive(Clone)]
-struct Connector {
-    egress: Arc<Egress>,
-    /// The app's.
-    permits: Arc<Semaphore>,
-}
-
-/// A connection that counts among its app's.
-struct Counted {
-    stream: TokioIo<Corked<TcpStream>>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl hyper::rt::Read for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl hyper::rt::Write for Counted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-}
-
-impl Connection for Counted {
-    fn connected(&self) -> Connected {
-        self.stream.connected()
-    }
-}
-
-type Connecting = Pin<Box<dyn Future<Output = Result<Counted, EgressError>> + Send>>;
-
-impl tower_service::Service<Uri> for Connector {
-    type Response = Counted;
-    type Error = EgressError;
-    type Future = Connecting;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), EgressError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Connecting {
-        let Self { egress, permits } = self.clone();
-        Box::pin(async move {
-            let (_, host, port) = target(&uri).ok_or(EgressError::NotFound)?;
-            let permit = permit(&permits).await.ok_or(EgressError::TooMany)?;
-            let stream = egress.connect(host, port).await?;
-            Ok(Counted { stream: TokioIo::new(Corked::new(stream)), _permit: permit })
-        })
-    }
 }
 
 /// The scheme, host and port that a request is for.
@@ -342,8 +239,11 @@ impl Hooks {
 
     /// Whom `uri` calls by name, of those that may be called.
     fn called(&self, uri: &Uri) -> Option<Name> {
-        let name = internal(uri)?;
         let Granted(granted) = &self.granted;
+        if granted.calls.is_empty() {
+            return None;
+        }
+        let name = internal(uri)?;
         granted.calls.iter().find(|called| called.as_str() == name.as_str()).cloned()
     }
 
@@ -446,7 +346,7 @@ impl WasiHttpHooks for Hooks {
 }
 
 /// What the guest is told of a request that failed.
-fn error_code(error: &legacy::Error) -> Error {
+fn error_code(error: &SendError) -> Error {
     tracing::debug!(?error, "outbound request");
     if let Some(error) = egress_error(error) {
         return match error {
@@ -456,22 +356,27 @@ fn error_code(error: &legacy::Error) -> Error {
             EgressError::NotPublic(_) | EgressError::Denied(_) => Error::DestinationIpProhibited,
             EgressError::TooMany => Error::ConnectionLimitReached,
             EgressError::Connect(error) => match error.kind() {
-                std::io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,
-                std::io::ErrorKind::TimedOut => Error::ConnectionTimeout,
+                io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,
+                io::ErrorKind::TimedOut => Error::ConnectionTimeout,
                 _ => Error::DestinationUnavailable,
             },
         };
     }
-    if let Some(error) = chain(error).find_map(|error| error.downcast_ref::<rustls::Error>()) {
-        return match error {
-            rustls::Error::InvalidCertificate(_) => Error::TlsCertificateError,
-            _ => Error::TlsProtocolError,
-        };
+    match chain(error).find_map(|error| error.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(_)) => return Error::TlsCertificateError,
+        Some(_) => return Error::TlsProtocolError,
+        None => {}
     }
-    if error.is_connect() { Error::ConnectionRefused } else { Error::ConnectionTerminated }
+    match error {
+        SendError::NoOrigin => Error::HttpRequestUriInvalid,
+        SendError::Connect(_) => Error::ConnectionRefused,
+        SendError::ConnectTimeout => Error::ConnectionTimeout,
+        SendError::Send(_) => Error::ConnectionTerminated,
+        SendError::FirstByteTimeout => Error::HttpResponseTimeout,
+    }
 }
 
-fn egress_error(error: &legacy::Error) -> Option<&EgressError> {
+fn egress_error(error: &SendError) -> Option<&EgressError> {
     chain(error).find_map(|error| error.downcast_ref::<EgressError>())
 }
 

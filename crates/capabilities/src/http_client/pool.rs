@@ -1,0 +1,563 @@
+//! Connections that are kept for the next request to the same origin.
+//!
+//! hyper-util's pooled client does the same and is not used: each request costs it two hashes of the origin,
+//! letter by letter, a checkout that races with connecting, and a task that waits for the connection
+//! to be idle. Of a guest's request that was an eighth of all instructions.
+
+use std::{
+    collections::HashMap,
+    error::Error as StdError,
+    mem,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Request, Response, Uri,
+    header::{Entry, HOST},
+    uri::{Authority, Scheme},
+};
+use http_body::{Body, Frame, SizeHint};
+use hyper::{
+    body::Incoming,
+    client::conn::{TrySendError, http1, http2},
+    rt::Executor as _,
+};
+use hyper_rustls::HttpsConnector;
+use hyper_util::{
+    client::legacy::connect::Connection as _,
+    rt::{TokioExecutor, TokioTimer},
+};
+use tokio::{
+    runtime::Handle,
+    time::{MissedTickBehavior, interval},
+};
+use tower_service::Service as _;
+use wasmtime_wasi_http::WasiBody;
+
+use super::connector::Connector;
+use crate::patience::Patience;
+
+/// How often idle connections are looked at.
+const LOOK: Duration = Duration::from_secs(5);
+/// How often one is looked at before it is closed: after half a minute, which is what servers keep an
+/// idle connection for at the least.
+const LOOKS: u32 = 6;
+/// What a burst leaves behind, for each origin.
+const MAX_IDLE_PER_ORIGIN: usize = 32;
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// HTTP/1.1, and HTTP/2 where the other end offers it by ALPN.
+pub(super) struct Pool {
+    connector: HttpsConnector<Connector>,
+    idle: Mutex<Idle>,
+}
+
+#[derive(Default)]
+struct Idle {
+    http: HashMap<Box<str>, Kept>,
+    https: HashMap<Box<str>, Kept>,
+    /// How often they were looked at.
+    looks: u32,
+    /// Whether somebody looks at them.
+    is_watched: bool,
+}
+
+/// What there is of one origin.
+#[derive(Default)]
+struct Kept {
+    /// Idle since how many looks, the youngest last.
+    http1: Vec<(u32, http1::SendRequest<WasiBody>)>,
+    /// Shared by all, and when it was used last.
+    http2: Option<(u32, http2::SendRequest<WasiBody>)>,
+}
+
+/// Which connections will do.
+#[derive(Clone)]
+struct Origin {
+    scheme: Scheme,
+    authority: Authority,
+}
+
+enum Connection {
+    Http1(http1::SendRequest<WasiBody>),
+    Http2(http2::SendRequest<WasiBody>),
+}
+
+/// How long a request waits, at most.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) connect: Duration,
+    pub(super) first_byte: Duration,
+}
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SendError {
+    #[error("the address of the request names no origin")]
+    NoOrigin,
+    #[error("connecting")]
+    Connect(#[source] BoxError),
+    #[error("no connection in time")]
+    ConnectTimeout,
+    #[error("sending")]
+    Send(#[source] hyper::Error),
+    #[error("no response in time")]
+    FirstByteTimeout,
+}
+
+impl Pool {
+    pub(super) fn new(connector: HttpsConnector<Connector>) -> Self {
+        Self { connector, idle: Mutex::default() }
+    }
+
+    /// What comes of `request`, which has an absolute address. Its waits are `patience`'s.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`].
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        mut request: Request<WasiBody>,
+        limits: Limits,
+        patience: &mut Patience,
+    ) -> Result<Response<Received>, SendError> {
+        let uri = request.uri().clone();
+        let origin = Origin::of(&uri).ok_or(SendError::NoOrigin)?;
+        loop {
+            let (connection, is_used) = match self.take(&origin) {
+                Some(connection) => (connection, true),
+                None => (self.connect(&uri, &origin, limits.connect, patience).await?, false),
+            };
+            patience.begin_anew();
+            let sending = self.send_by(connection, request, &origin);
+            let mut error = tokio::select! {
+                biased;
+                sent = sending => match sent {
+                    Ok(response) => {
+                        patience.begin_anew();
+                        return Ok(response);
+                    }
+                    Err(error) => error,
+                },
+                () = patience.over(limits.first_byte) => return Err(SendError::FirstByteTimeout),
+            };
+            // The other end may close a connection while a request is on its way to it.
+            match error.take_message().filter(|_| is_used) {
+                Some(unsent) => request = unsent,
+                None => return Err(SendError::Send(error.into_error())),
+            }
+            *request.uri_mut() = uri.clone();
+            patience.begin_anew();
+        }
+    }
+}
+
+impl Pool {
+    /// Sends `request` by `connection`, which is kept for others after that.
+    async fn send_by(
+        self: &Arc<Self>,
+        connection: Connection,
+        mut request: Request<WasiBody>,
+        origin: &Origin,
+    ) -> Result<Response<Received>, TrySendError<Request<WasiBody>>> {
+        match connection {
+            Connection::Http1(mut connection) => {
+                origin.address(&mut request);
+                let response = connection.try_send_request(request).await?;
+                let lent = Lent::new(self, origin, connection);
+                Ok(response.map(|body| Received::new(body, Some(lent))))
+            }
+            Connection::Http2(mut connection) => {
+                let response = connection.try_send_request(request).await?;
+                Ok(response.map(|body| Received::new(body, None)))
+            }
+        }
+    }
+
+    async fn connect(
+        self: &Arc<Self>,
+        uri: &Uri,
+        origin: &Origin,
+        limit: Duration,
+        patience: &mut Patience,
+    ) -> Result<Connection, SendError> {
+        // Larger than all the rest of a request, most of which need none: on the heap, so that only those
+        // that do carry it about.
+        let opening = Box::pin(self.open(uri, origin));
+        tokio::select! {
+            biased;
+            connected = opening => connected.map_err(SendError::Connect),
+            () = patience.over(limit) => Err(SendError::ConnectTimeout),
+        }
+    }
+
+    async fn open(self: &Arc<Self>, uri: &Uri, origin: &Origin) -> Result<Connection, BoxError> {
+        let io = self.connector.clone().call(uri.clone()).await?;
+        if !io.connected().is_negotiated_h2() {
+            let (mut sender, connection) = http1::handshake(io).await?;
+            drive(connection);
+            sender.ready().await?;
+            return Ok(Connection::Http1(sender));
+        }
+        let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .handshake(io)
+            .await?;
+        drive(connection);
+        sender.ready().await?;
+        // Shared from now on, with all who come.
+        self.keep(origin, |kept, looks| kept.http2 = Some((looks, sender.clone())));
+        Ok(Connection::Http2(sender))
+    }
+}
+
+impl Pool {
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One for the next request to `origin`, if there is one.
+    fn take(&self, origin: &Origin) -> Option<Connection> {
+        let mut idle = self.idle();
+        let looks = idle.looks;
+        let kept = idle.of(&origin.scheme).get_mut(origin.authority.as_str())?;
+        loop {
+            if let Some((used, shared)) = &mut kept.http2 {
+                if !shared.is_closed() {
+                    *used = looks;
+                    return Some(Connection::Http2(shared.clone()));
+                }
+                kept.http2 = None;
+            }
+            let (_, connection) = kept.http1.pop()?;
+            if connection.is_ready() {
+                return Some(Connection::Http1(connection));
+            }
+        }
+    }
+
+    fn put(self: &Arc<Self>, origin: &Origin, connection: http1::SendRequest<WasiBody>) {
+        self.keep(origin, |kept, looks| {
+            if kept.http1.len() < MAX_IDLE_PER_ORIGIN {
+                kept.http1.push((looks, connection));
+            }
+        });
+    }
+
+    /// Changes what is kept of `origin`, and sees to it that somebody looks at it from time to time.
+    fn keep(self: &Arc<Self>, origin: &Origin, change: impl FnOnce(&mut Kept, u32)) {
+        let mut idle = self.idle();
+        let looks = idle.looks;
+        let of_scheme = idle.of(&origin.scheme);
+        match of_scheme.get_mut(origin.authority.as_str()) {
+            Some(kept) => change(kept, looks),
+            None => change(of_scheme.entry(origin.authority.as_str().into()).or_default(), looks),
+        }
+        if !mem::replace(&mut idle.is_watched, true) {
+            TokioExecutor::new().execute(watch(Arc::downgrade(self)));
+        }
+    }
+
+    /// Closes what was idle for too long, and forgets what the other end has closed. Whether something
+    /// is left.
+    fn look(&self) -> bool {
+        let mut idle = self.idle();
+        idle.looks = idle.looks.wrapping_add(1);
+        let Idle { http, https, looks, .. } = &mut *idle;
+        let is_young = |since: u32| looks.wrapping_sub(since) <= LOOKS;
+        for of_scheme in [http, https] {
+            of_scheme.retain(|_, kept| {
+                kept.http1.retain(|(since, connection)| is_young(*since) && connection.is_ready());
+                kept.http2.take_if(|(used, shared)| !is_young(*used) || shared.is_closed());
+                kept.http2.is_some() || !kept.http1.is_empty()
+            });
+        }
+        idle.is_watched = !(idle.http.is_empty() && idle.https.is_empty());
+        idle.is_watched
+    }
+}
+
+/// Does what is to be done for a connection, until its end.
+fn drive(connection: impl Future<Output = hyper::Result<()>> + Send + 'static) {
+    TokioExecutor::new().execute(async move {
+        let ended = connection.await;
+        tracing::trace!(?ended, "a connection to a server");
+    });
+}
+
+/// A connection of HTTP/1.1 in use, which goes back to its pool when it can be used again.
+struct Lent {
+    pool: Arc<Pool>,
+    origin: Origin,
+    /// Until it has gone back.
+    connection: Option<http1::SendRequest<WasiBody>>,
+}
+
+impl Lent {
+    fn new(pool: &Arc<Pool>, origin: &Origin, connection: http1::SendRequest<WasiBody>) -> Self {
+        Self { pool: pool.clone(), origin: origin.clone(), connection: Some(connection) }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        // What is kept is watched by a task, and this may be dropped outside of the runtime.
+        if connection.is_closed() || Handle::try_current().is_err() {
+            return;
+        }
+        if connection.is_ready() {
+            return self.pool.put(&self.origin, connection);
+        }
+        // Where a response was read to its end that takes a moment. Where it was not, the rest of it
+        // may be there and skipped; if not, the connection ends.
+        let (pool, origin) = (self.pool.clone(), self.origin.clone());
+        TokioExecutor::new().execute(async move {
+            if connection.ready().await.is_ok() {
+                pool.put(&origin, connection);
+            }
+        });
+    }
+}
+
+/// The body of a response.
+pub(super) struct Received {
+    // Dropped before the connection, which may then skip what is left of it.
+    body: Incoming,
+    /// Until the body has ended; none where the connection is shared.
+    lent: Option<Lent>,
+}
+
+impl Received {
+    fn new(body: Incoming, lent: Option<Lent>) -> Self {
+        let has_ended = body.is_end_stream();
+        Self { body, lent: lent.filter(|_| !has_ended) }
+    }
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) || self.body.is_end_stream() {
+            self.lent = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Looks at what is idle in `pool`, for as long as something is.
+async fn watch(pool: Weak<Pool>) {
+    let mut ticks = interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        if !pool.upgrade().is_some_and(|pool| pool.look()) {
+            return;
+        }
+    }
+}
+
+impl Idle {
+    fn of(&mut self, scheme: &Scheme) -> &mut HashMap<Box<str>, Kept> {
+        if *scheme == Scheme::HTTPS { &mut self.https } else { &mut self.http }
+    }
+}
+
+impl Origin {
+    /// That of an absolute address.
+    fn of(uri: &Uri) -> Option<Self> {
+        Some(Self { scheme: uri.scheme()?.clone(), authority: uri.authority()?.clone() })
+    }
+
+    /// What a `Host` header says of it: with the port, unless that is the scheme's own (RFC 9110,
+    /// section 7.2).
+    fn host(&self) -> Option<HeaderValue> {
+        let default_port = if self.scheme == Scheme::HTTPS { 443 } else { 80 };
+        let host = match self.authority.port_u16() {
+            Some(port) if port != default_port => self.authority.as_str(),
+            _ => self.authority.host(),
+        };
+        HeaderValue::from_str(host).ok()
+    }
+
+    /// What the first line of `request` says, by HTTP/1.1 (RFC 9112, section 3.2).
+    fn address<B>(&self, request: &mut Request<B>) {
+        if let Entry::Vacant(entry) = request.headers_mut().entry(HOST)
+            && let Some(host) = self.host()
+        {
+            entry.insert(host);
+        }
+        let target = match request.uri().path_and_query() {
+            _ if *request.method() == Method::CONNECT => self.authority.clone().into(),
+            Some(path) => path.clone().into(),
+            None => Uri::default(),
+        };
+        *request.uri_mut() = target;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper_rustls::HttpsConnectorBuilder;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::tls::Tls;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const PATIENT: Limits = Limits { connect: MINUTE, first_byte: MINUTE };
+    const CONNECTIONS: usize = 100;
+
+    /// A pool, and how many connections it may open besides those that it has.
+    fn pool() -> (Arc<Pool>, Arc<Semaphore>) {
+        let permits = Arc::new(Semaphore::new(CONNECTIONS));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config((*Tls::default().config()).clone())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(Connector { egress: Arc::default(), permits: permits.clone() });
+        (Arc::new(Pool::new(connector)), permits)
+    }
+
+    /// A server on which each connection answers so many requests, with what they asked, and then
+    /// ends.
+    fn server(requests: usize) -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                std::thread::spawn(move || {
+                    let mut reader = BufReader::new(&stream);
+                    for _ in 0..requests {
+                        let mut head = String::new();
+                        while !head.ends_with("\r\n\r\n") {
+                            if reader.read_line(&mut head).unwrap_or(0) == 0 {
+                                return;
+                            }
+                        }
+                        let length = head.len();
+                        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+                        (&stream).write_all((answer + &head).as_bytes()).unwrap();
+                    }
+                });
+            }
+        });
+        address.to_string()
+    }
+
+    fn get(uri: &str) -> Request<WasiBody> {
+        let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+        Request::get(uri).body(body).unwrap()
+    }
+
+    async fn ask(pool: &Arc<Pool>, uri: &str) -> Result<String, SendError> {
+        let response = pool.send(get(uri), PATIENT, &mut Patience::default()).await?;
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        Ok(String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_request_says_where_to_and_not_how_to_get_there() {
+        let (pool, _) = pool();
+        let server = server(10);
+        for (path, line) in [("/a?b=c", "/a?b=c"), ("", "/"), ("?b", "/?b")] {
+            let asked = ask(&pool, &format!("http://{server}{path}")).await.unwrap();
+            assert_eq!(asked, format!("GET {line} HTTP/1.1\r\nhost: {server}\r\n\r\n"));
+        }
+        for (authority, host) in [
+            ("http://example.com:80", "example.com"),
+            ("http://example.com:443", "example.com:443"),
+            ("https://example.com:443", "example.com"),
+            ("https://[::1]:8443", "[::1]:8443"),
+            ("https://[::1]", "[::1]"),
+        ] {
+            let origin = Origin::of(&format!("{authority}/").parse().unwrap()).unwrap();
+            assert_eq!(origin.host().unwrap(), host);
+        }
+    }
+
+    #[tokio::test]
+    async fn one_connection_serves_one_after_another_and_many_serve_many() {
+        let (pool, permits) = pool();
+        let uri = format!("http://{}/", server(usize::MAX));
+        for _ in 0..10 {
+            ask(&pool, &uri).await.unwrap();
+        }
+        assert_eq!(permits.available_permits(), CONNECTIONS - 1);
+        let all = futures_util::future::join_all((0..50).map(|_| ask(&pool, &uri))).await;
+        assert!(all.iter().all(Result::is_ok));
+        // The others end.
+        let _ended =
+            permits.acquire_many((CONNECTIONS - MAX_IDLE_PER_ORIGIN) as u32).await.unwrap();
+        assert_eq!(permits.available_permits(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_was_idle_for_long_is_closed() {
+        let (pool, permits) = pool();
+        let uri = format!("http://{}/", server(usize::MAX));
+        ask(&pool, &uri).await.unwrap();
+        for _ in 0..LOOKS {
+            assert!(pool.look());
+        }
+        // Used again, and idle for a short time again.
+        ask(&pool, &uri).await.unwrap();
+        for _ in 0..LOOKS {
+            assert!(pool.look());
+        }
+        assert_eq!(permits.available_permits(), CONNECTIONS - 1);
+        assert!(!pool.look());
+        let _ended = permits.acquire_many(CONNECTIONS as u32).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_the_other_end_closed_is_not_used_again() {
+        let (pool, permits) = pool();
+        let uri = format!("http://{}/", server(1));
+        ask(&pool, &uri).await.unwrap();
+        let origin = Origin::of(&uri.parse().unwrap()).unwrap();
+        // Its end comes soon, and is seen by the runtime.
+        while let Some(Connection::Http1(connection)) = pool.take(&origin) {
+            pool.put(&origin, connection);
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(permits.available_permits(), CONNECTIONS);
+        ask(&pool, &uri).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn nobody_answers() {
+        let (pool, _) = pool();
+        let refused = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            format!("http://{}/", listener.local_addr().unwrap())
+        };
+        assert!(matches!(ask(&pool, &refused).await, Err(SendError::Connect(_))));
+        let closes = format!("http://{}/", server(0));
+        assert!(matches!(ask(&pool, &closes).await, Err(SendError::Send(_))));
+        assert!(matches!(ask(&pool, "/path").await, Err(SendError::NoOrigin)));
+    }
+}
