@@ -25,7 +25,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use self::{
     connector::Connector,
-    pool::{Pool, SendError},
+    pool::{Pool, SendError, Waits},
 };
 use crate::{
     audit::Audit,
@@ -141,12 +141,12 @@ impl Shared {
             return Err(Error::ConnectionLimitReached);
         };
         let uri = request.uri().clone();
-        let limits = pool::Limits {
+        let waits = Waits {
             connect: options.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
             first_byte: options.first_byte_timeout.unwrap_or(SILENCE_TIMEOUT),
         };
         let mut patience = Patience::default();
-        match self.pool().send(request, limits, &mut patience).await {
+        match self.pool().send(request, waits, &mut patience).await {
             Ok(response) => Ok(between_bytes(response, &options, patience, permit)),
             Err(error) => {
                 self.report(&error, &uri);

@@ -15,10 +15,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use dhow_manifest::Scheme;
 use http::{
     HeaderValue, Method, Request, Response, Uri,
     header::{Entry, HOST},
-    uri::{Authority, Scheme},
+    uri::Authority,
 };
 use http_body::{Body, Frame, SizeHint};
 use hyper::{
@@ -38,7 +39,7 @@ use tokio::{
 use tower_service::Service as _;
 use wasmtime_wasi_http::WasiBody;
 
-use super::connector::Connector;
+use super::{connector::Connector, target};
 use crate::patience::Patience;
 
 /// How often idle connections are looked at.
@@ -90,7 +91,7 @@ enum Connection {
 
 /// How long a request waits, at most.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct Waits {
     pub(super) connect: Duration,
     pub(super) first_byte: Duration,
 }
@@ -123,7 +124,7 @@ impl Pool {
     pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<WasiBody>,
-        limits: Limits,
+        waits: Waits,
         patience: &mut Patience,
     ) -> Result<Response<Received>, SendError> {
         let uri = request.uri().clone();
@@ -131,7 +132,7 @@ impl Pool {
         loop {
             let (connection, is_used) = match self.take(&origin) {
                 Some(connection) => (connection, true),
-                None => (self.connect(&uri, &origin, limits.connect, patience).await?, false),
+                None => (self.connect(&uri, &origin, waits.connect, patience).await?, false),
             };
             patience.begin_anew();
             let sending = self.send_by(connection, request, &origin);
@@ -144,7 +145,7 @@ impl Pool {
                     }
                     Err(error) => error,
                 },
-                () = patience.over(limits.first_byte) => return Err(SendError::FirstByteTimeout),
+                () = patience.over(waits.first_byte) => return Err(SendError::FirstByteTimeout),
             };
             // The other end may close a connection while a request is on its way to it.
             match error.take_message().filter(|_| is_used) {
@@ -225,7 +226,7 @@ impl Pool {
     fn take(&self, origin: &Origin) -> Option<Connection> {
         let mut idle = self.idle();
         let looks = idle.looks;
-        let kept = idle.of(&origin.scheme).get_mut(origin.authority.as_str())?;
+        let kept = idle.of(origin.scheme).get_mut(origin.authority.as_str())?;
         loop {
             if let Some((used, shared)) = &mut kept.http2 {
                 if !shared.is_closed() {
@@ -253,7 +254,7 @@ impl Pool {
     fn keep(self: &Arc<Self>, origin: &Origin, change: impl FnOnce(&mut Kept, u32)) {
         let mut idle = self.idle();
         let looks = idle.looks;
-        let of_scheme = idle.of(&origin.scheme);
+        let of_scheme = idle.of(origin.scheme);
         match of_scheme.get_mut(origin.authority.as_str()) {
             Some(kept) => change(kept, looks),
             None => change(of_scheme.entry(origin.authority.as_str().into()).or_default(), looks),
@@ -378,23 +379,26 @@ async fn watch(pool: Weak<Pool>) {
 }
 
 impl Idle {
-    fn of(&mut self, scheme: &Scheme) -> &mut HashMap<Box<str>, Kept> {
-        if *scheme == Scheme::HTTPS { &mut self.https } else { &mut self.http }
+    fn of(&mut self, scheme: Scheme) -> &mut HashMap<Box<str>, Kept> {
+        match scheme {
+            Scheme::Http => &mut self.http,
+            Scheme::Https => &mut self.https,
+        }
     }
 }
 
 impl Origin {
     /// That of an absolute address.
     fn of(uri: &Uri) -> Option<Self> {
-        Some(Self { scheme: uri.scheme()?.clone(), authority: uri.authority()?.clone() })
+        let (scheme, ..) = target(uri)?;
+        Some(Self { scheme, authority: uri.authority()?.clone() })
     }
 
     /// What a `Host` header says of it: with the port, unless that is the scheme's own (RFC 9110,
     /// section 7.2).
     fn host(&self) -> Option<HeaderValue> {
-        let default_port = if self.scheme == Scheme::HTTPS { 443 } else { 80 };
         let host = match self.authority.port_u16() {
-            Some(port) if port != default_port => self.authority.as_str(),
+            Some(port) if port != self.scheme.default_port() => self.authority.as_str(),
             _ => self.authority.host(),
         };
         HeaderValue::from_str(host).ok()
@@ -422,13 +426,14 @@ mod tests {
 
     use http_body_util::{BodyExt as _, Empty};
     use hyper_rustls::HttpsConnectorBuilder;
+    use hyper_util::rt::TokioIo;
     use tokio::sync::Semaphore;
 
     use super::*;
     use crate::tls::Tls;
 
     const MINUTE: Duration = Duration::from_secs(60);
-    const PATIENT: Limits = Limits { connect: MINUTE, first_byte: MINUTE };
+    const PATIENT: Waits = Waits { connect: MINUTE, first_byte: MINUTE };
     const CONNECTIONS: usize = 100;
 
     /// A pool, and how many connections it may open besides those that it has.
@@ -546,6 +551,19 @@ mod tests {
         }
         assert_eq!(permits.available_permits(), CONNECTIONS);
         ask(&pool, &uri).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_not_sent_by_a_connection_that_ends_goes_by_another() {
+        let (pool, _) = pool();
+        let uri = format!("http://{}/", server(1));
+        let (here, _there) = tokio::io::duplex(1 << 10);
+        let (sender, mut ending) = http1::handshake(TokioIo::new(here)).await.unwrap();
+        // Idle from here on, and driven no more.
+        assert!(futures_util::poll!(&mut ending).is_pending());
+        pool.put(&Origin::of(&uri.parse().unwrap()).unwrap(), sender);
+        let (asked, ()) = tokio::join!(biased; ask(&pool, &uri), async { drop(ending) });
+        assert!(asked.unwrap().starts_with("GET / HTTP/1.1\r\n"));
     }
 
     #[tokio::test]
