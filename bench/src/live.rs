@@ -68,6 +68,21 @@ pub fn in_repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
+/// Where code is kept from one run to the next.
+const CODE: &str = "target/bench-code";
+
+/// Compiles what is measured, unless it is there. A process that has compiled has its free memory in pieces all over,
+/// and whatever it allocates then is cold: what measures only loads code, like a server that has it in its cache.
+///
+/// # Errors
+/// When a guest was not built, or does not link.
+pub fn compile() -> Result<()> {
+    Live::joined()?;
+    Live::new(HELLO_P3, FRESH)?;
+    Live::new(HELLO_P2, FRESH)?;
+    Ok(())
+}
+
 /// A host with room for so many instances.
 pub fn host(instances: NonZeroU32, code_cache: Option<&Path>) -> Result<Rig> {
     // Where instructions are counted everything takes long.
@@ -162,7 +177,7 @@ impl Live {
         for (name, path) in [("calls", CALLS), ("callee", CALLEE), ("hello", HELLO_P3)] {
             artifacts.insert(Name::new(name)?, read(&in_repository(path))?);
         }
-        let host = host(FEW, None)?;
+        let host = host(FEW, Some(&in_repository(CODE)))?;
         let linked = host
             .link(&host.tenant, app, &artifacts)
             .map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
@@ -170,7 +185,7 @@ impl Live {
     }
 
     fn of(path: &Path, instances: &str) -> Result<Self> {
-        let host = host(FEW, None)?;
+        let host = host(FEW, Some(&in_repository(CODE)))?;
         let linked = link(&host, &read(path)?, instances)?;
         Self::on(host, linked)
     }
@@ -186,7 +201,7 @@ impl Live {
         backends: Backends,
         lines: &str,
     ) -> Result<Self> {
-        let host = host_with(instances, None, backends)?;
+        let host = host_with(instances, Some(&in_repository(CODE)), backends)?;
         let linked = link_with(&host, &read(path)?, lines)?;
         Self::on(host, linked)
     }
@@ -196,7 +211,7 @@ impl Live {
     /// # Errors
     /// When it was not built, or does not link.
     pub fn counted(path: &Path, backends: Backends, lines: &str) -> Result<Self> {
-        let host = rig(FEW, None, backends, Duration::MAX)?;
+        let host = rig(FEW, Some(&in_repository(CODE)), backends, Duration::MAX)?;
         let linked = link_with(&host, &read(path)?, lines)?;
         Self::on(host, linked)
     }

@@ -9,16 +9,17 @@ mod recompile;
 mod serve;
 mod timed;
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 /// The same as that of `dhow`.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "\
-usage: bench timed [FILTER]
+usage: bench compile
+       bench timed [FILTER]
        bench counted CASE COUNT
        bench capabilities RESULTS UPSTREAM [WORD]...
        bench recompile RESULTS APP COMPONENT=FILE
@@ -28,7 +29,15 @@ usage: bench timed [FILTER]
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["timed" | "counted" | "capabilities", ..] = words.as_slice() {
+        let status = Command::new(std::env::current_exe()?).arg("compile").status()?;
+        ensure!(status.success(), "compiling before: {status}");
+    }
     match words.as_slice() {
+        ["compile"] => {
+            live::compile()?;
+            capabilities::compile()?;
+        }
         ["timed"] => timed::run(None),
         ["timed", filter] => timed::run(Some(filter)),
         ["counted", case, count] => counted::run_case(case, count)?,

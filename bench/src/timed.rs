@@ -39,7 +39,7 @@ fn requests(criterion: &mut Criterion) {
 }
 
 const CALLS: u64 = 10_000;
-const BY_NAME: u64 = 100;
+const BY_NAME: u64 = 1_000;
 const BYTES: u64 = 64 << 20;
 
 /// One component calls another of its app. Each figure is of a whole request, whose own cost is
@@ -85,6 +85,9 @@ fn joined(criterion: &mut Criterion) {
         bench(&format!("stream, {name}"), format!("/produce/{BYTES}/{piece}"), throughput.clone());
         bench(&format!("body to the host, {name}"), format!("/body/{BYTES}/{piece}"), throughput);
     }
+    // Who has room for several pieces is called once for all that were written meanwhile.
+    let path = format!("/produce/{BYTES}/{}/{}", 64 << 10, 256 << 10);
+    bench("stream, 64 KiB, read by 256 KiB", path, Throughput::Bytes(BYTES));
     // What the streams are held against: as many bytes, in pieces that do not fit a cache either.
     let source = vec![7u8; BYTES as usize];
     let mut target = vec![0u8; 1 << 20];

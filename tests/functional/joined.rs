@@ -60,6 +60,8 @@ async fn streams_go_from_one_component_to_the_other() {
         ("/count/0", "0"),
         ("/count/100000000", "100000000"),
         ("/produce/100000000/65536", "100000000"),
+        // With room for several pieces at a time; the last one is short.
+        ("/produce/10000001/65536/262144", "10000001"),
         // As many were taken as were written.
         ("/entries/1000", "499500 1000"),
     ] {

@@ -122,6 +122,17 @@ async fn measure(upstream: &str, only: &[&str]) -> Result<Vec<Measured>> {
     Ok(measured)
 }
 
+/// Compiles the guests, unless their code is there.
+///
+/// # Errors
+/// When one was not built, or does not link.
+pub fn compile() -> Result<()> {
+    for version in ["p2", "p3"] {
+        requests(version, "localhost")?;
+    }
+    Ok(())
+}
+
 /// What sends requests to `address` by WASI `version`, for counting.
 pub fn requests(version: &str, address: &str) -> Result<Live> {
     let stores = "grants.keyvalue = { db = 'default' }\ngrants.sql = { db = 'default' }";

@@ -140,13 +140,14 @@ where
         loop {
             match &mut this.work {
                 Work::Here(_) => {
-                    let (pace, turn) = ready!(this.poll_turn(cx));
+                    let now = Instant::now();
+                    let (pace, turn) = ready!(this.poll_turn(cx, now));
                     match this.account.schedule() {
                         Some(schedule) if pace == Pace::Long => {
                             let schedule = schedule.clone();
                             this.hand_over(&schedule, turn, cx);
                         }
-                        _ => return this.step(turn, cx),
+                        _ => return this.step(turn, now, cx),
                     }
                 }
                 Work::Away(step) => {
@@ -190,8 +191,7 @@ where
     }
 
     /// Ready when the next step may be done, with the turn for it where one is needed.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<(Pace, Option<Turn>)> {
-        let now = Instant::now();
+    fn poll_turn(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<(Pace, Option<Turn>)> {
         if self.waits.is_none() {
             ready!(self.poll_rest(cx, now));
         }
@@ -238,10 +238,14 @@ where
         self.steps.count(is_long);
     }
 
-    /// Does a step here.
-    fn step(&mut self, turn: Option<Turn>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    /// Does a step here, which begins with `start`.
+    fn step(
+        &mut self,
+        turn: Option<Turn>,
+        start: Instant,
+        cx: &mut Context<'_>,
+    ) -> Poll<F::Output> {
         let Work::Here(work) = &mut self.work else { return Poll::Pending };
-        let start = Instant::now();
         let begun = Begun::Here(start);
         let (result, time, end) = loop {
             self.alarm.set();

@@ -2,9 +2,9 @@
 //! `/add/N`, `/add-later/N`, `/length/N/SIZE` and `/after/N/SIZE` do it N times; `/bytes/SIZE` passes it
 //! so many bytes in all ways, and gets them back; `/count/SIZE` sends it a stream;
 //! `/produce/SIZE/PIECE`, `/entries/N` and `/entries/N/TAKEN` read one of its streams, the last not to
-//! its end; `/some/N/TAKEN` sends it entries of which it takes some. `/inside/add/N` and
-//! `/inside/length/N/SIZE` do the same without calling anybody, `/by-name/N/NAME` sends requests, and
-//! `/body/SIZE/PIECE` answers with so many bytes.
+//! its end, and `/produce/SIZE/PIECE/ROOM` with room for several pieces at a time; `/some/N/TAKEN` sends it
+//! entries of which it takes some. `/inside/add/N` and `/inside/length/N/SIZE` do the same without calling
+//! anybody, `/by-name/N/NAME` sends requests, and `/body/SIZE/PIECE` answers with so many bytes.
 
 wit_bindgen::generate!({
     path: "wit",
@@ -87,10 +87,8 @@ async fn run(words: &[&str]) -> String {
             lengths.sum::<u64>().to_string()
         }
         ["count", size] => count(number(size)).await.to_string(),
-        ["produce", size, piece] => {
-            let (size, piece) = (number(size), number(piece));
-            drain(calls::produce(size, piece as u32).await, piece as usize).await.to_string()
-        }
+        ["produce", size, piece] => produce(number(size), number(piece), number(piece)).await,
+        ["produce", size, piece, room] => produce(number(size), number(piece), number(room)).await,
         ["entries", count] => {
             let (mut entries, taken) = calls::entries(number(count)).await;
             let mut ids = 0;
@@ -190,6 +188,11 @@ async fn drain(mut bytes: StreamReader<u8>, piece: usize) -> u64 {
             return total;
         }
     }
+}
+
+/// Reads what is written by `piece`, with room for `room` bytes at a time.
+async fn produce(size: u64, piece: u64, room: u64) -> String {
+    drain(calls::produce(size, piece as u32).await, room as usize).await.to_string()
 }
 
 /// How many were taken, and how many could be written.
