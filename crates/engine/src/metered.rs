@@ -238,7 +238,7 @@ where
         self.steps.count(is_long);
     }
 
-    /// Does a step here, which begins with `start`.
+    /// Does a step here, which has begun at `start`.
     fn step(
         &mut self,
         turn: Option<Turn>,
