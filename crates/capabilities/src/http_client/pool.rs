@@ -25,7 +25,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::{
     body::Incoming,
     client::conn::{TrySendError, http1, http2},
-    rt::Executor as _,
+    rt::{Executor as _, Read, Write},
 };
 use hyper_rustls::HttpsConnector;
 use hyper_util::{
@@ -192,14 +192,29 @@ impl Pool {
         let opening = Box::pin(self.open(uri, origin));
         tokio::select! {
             biased;
-            connected = opening => connected.map_err(SendError::Connect),
+            connected = opening => connected,
             () = patience.over(limit) => Err(SendError::ConnectTimeout),
         }
     }
 
-    async fn open(self: &Arc<Self>, uri: &Uri, origin: &Origin) -> Result<Connection, BoxError> {
-        let io = self.connector.clone().call(uri.clone()).await?;
-        if !io.connected().is_negotiated_h2() {
+    async fn open(self: &Arc<Self>, uri: &Uri, origin: &Origin) -> Result<Connection, SendError> {
+        let io = self.connector.clone().call(uri.clone()).await.map_err(SendError::Connect)?;
+        let is_http2 = io.connected().is_negotiated_h2();
+        // What fails from here on was connected: the other end has closed it again.
+        self.begin(io, is_http2, origin).await.map_err(SendError::Send)
+    }
+
+    /// Begins HTTP by `io`.
+    async fn begin<T>(
+        self: &Arc<Self>,
+        io: T,
+        is_http2: bool,
+        origin: &Origin,
+    ) -> hyper::Result<Connection>
+    where
+        T: Read + Write + Send + Unpin + 'static,
+    {
+        if !is_http2 {
             let (mut sender, connection) = http1::handshake(io).await?;
             drive(connection);
             sender.ready().await?;
@@ -538,18 +553,14 @@ mod tests {
         let _ended = permits.acquire_many(CONNECTIONS as u32).await.unwrap();
     }
 
-    #[tokio::test(flavor = "multi_thread")]
+    #[tokio::test]
     async fn what_the_other_end_closed_is_not_used_again() {
         let (pool, permits) = pool();
         let uri = format!("http://{}/", server(1));
         ask(&pool, &uri).await.unwrap();
-        let origin = Origin::of(&uri.parse().unwrap()).unwrap();
-        // Its end comes soon, and is seen by the runtime.
-        while let Some(Connection::Http1(connection)) = pool.take(&origin) {
-            pool.put(&origin, connection);
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(permits.available_permits(), CONNECTIONS);
+        let all = permits.acquire_many(CONNECTIONS as u32).await.unwrap();
+        assert!(pool.take(&Origin::of(&uri.parse().unwrap()).unwrap()).is_none());
+        drop(all);
         ask(&pool, &uri).await.unwrap();
     }
 
