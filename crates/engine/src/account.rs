@@ -4,7 +4,7 @@ use std::{
     num::{NonZeroU32, NonZeroU64},
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -33,6 +33,8 @@ pub struct Account {
     quick: Bucket,
     /// How long the last steps of its guests were, in nanoseconds: an average to which each adds a part.
     step: AtomicU64,
+    /// How many steps are still measured by the time of their threads.
+    doubted: AtomicU32,
     /// None for one that is alone, and for a part of another.
     among: Option<Among>,
     /// Of which this is a part: what is counted here is counted there as well.
@@ -72,6 +74,10 @@ const QUICK_DEBT: Duration = Duration::from_millis(40);
 
 /// The part that each step has in the average.
 const STEPS: u64 = 16;
+
+/// So many steps after one that may have been interrupted are measured by the time of their threads, which takes
+/// a call of the system.
+const DOUBTED: u32 = 16;
 
 /// What of its share an account can use at once after a quiet time, as a part of a second's.
 const BURST_IN_SECOND: u64 = 10;
@@ -113,6 +119,7 @@ impl Account {
             instances: AtomicUsize::new(0),
             cpu_time: AtomicU64::new(0),
             step: AtomicU64::new(0),
+            doubted: AtomicU32::new(0),
             among,
             whole,
             share,
@@ -233,13 +240,19 @@ impl Account {
         })
     }
 
-    /// A guest has run for `time`.
-    pub(crate) fn charge(&self, time: Duration, now: Instant) {
+    /// Whether a step that seems long may be one that the system has interrupted, as one before it may have
+    /// been: then it is to be measured by the time of its thread.
+    pub(crate) fn doubts(&self) -> bool {
+        self.in_line().doubted.load(Relaxed) > 0
+    }
+
+    /// A guest has run for `time`, in a step of this length, where that is known.
+    pub(crate) fn charge(&self, time: Duration, length: Option<Duration>, now: Instant) {
         let nanos = nanos(time);
         self.cpu_time.fetch_add(nanos, Relaxed);
         if let Some(whole) = &self.whole {
             self.share.take(nanos, now);
-            whole.charge(time, now);
+            whole.charge(time, length, now);
             return;
         }
         if self.among.is_none() {
@@ -249,9 +262,19 @@ impl Account {
         if self.quick.debt(now) < QUICK_DEBT {
             self.quick.take(nanos.min(2 * QUICK_BURST), now);
         }
-        // Where two do this at a time one of them is not seen, which an average can do without.
+        self.learn(length);
+    }
+
+    /// What a step says of the next ones. Where two do this at a time one of them is not seen, which an average can
+    /// do without.
+    fn learn(&self, length: Option<Duration>) {
+        let Some(length) = length else { return self.doubted.store(DOUBTED, Relaxed) };
         let average = self.step.load(Relaxed);
-        self.step.store(average - average / STEPS + nanos / STEPS, Relaxed);
+        self.step.store(average - average / STEPS + nanos(length) / STEPS, Relaxed);
+        let doubted = self.doubted.load(Relaxed);
+        if doubted > 0 {
+            self.doubted.store(doubted - 1, Relaxed);
+        }
     }
 }
 
@@ -306,6 +329,11 @@ mod tests {
         AccountLimits { cpu, ..AccountLimits::NONE }
     }
 
+    /// A step of `length`.
+    fn charge(account: &Account, length: Duration, now: Instant) {
+        account.charge(length, Some(length), now);
+    }
+
     #[test]
     fn memory_is_counted_up_to_the_limit() {
         let account = Account::alone();
@@ -330,9 +358,9 @@ mod tests {
     fn a_guest_is_quick_until_it_computes() {
         let account = Account::among(&Schedule::new(1, LONG_STEP), AccountLimits::NONE);
         let start = Instant::now();
-        account.charge(9 * MS, start);
+        charge(&account, 9 * MS, start);
         assert!(account.needs_turn(Pace::Brief, start).is_none());
-        account.charge(2 * MS, start);
+        charge(&account, 2 * MS, start);
         assert!(account.needs_turn(Pace::Brief, start).is_some());
         assert!(account.needs_turn(Pace::Brief, start + 3 * MS).is_some());
         assert!(account.needs_turn(Pace::Brief, start + 4 * MS).is_none(), "a quarter of a core");
@@ -344,7 +372,7 @@ mod tests {
         let account = Account::among(&Schedule::new(1, LONG_STEP), AccountLimits::NONE);
         let start = Instant::now();
         for _ in 0..10_000 {
-            account.charge(10 * MS, start);
+            charge(&account, 10 * MS, start);
         }
         assert!(account.needs_turn(Pace::Brief, start).is_some());
         assert!(account.needs_turn(Pace::Brief, start + 120 * MS).is_none());
@@ -355,9 +383,9 @@ mod tests {
     fn a_share_is_kept_to_over_time() {
         let account = Account::among(&Schedule::new(1, LONG_STEP), share(100));
         let start = Instant::now();
-        account.charge(10 * MS, start);
+        charge(&account, 10 * MS, start);
         assert!(account.needs_turn(Pace::Brief, start).is_none(), "a tenth of a second's worth");
-        account.charge(100 * MS, start);
+        charge(&account, 100 * MS, start);
         let is_over = |after: Duration| !account.share.debt(start + after).is_zero();
         assert!(is_over(999 * MS));
         assert!(!is_over(1_000 * MS));
@@ -366,11 +394,25 @@ mod tests {
     }
 
     #[test]
+    fn what_may_have_been_interrupted_is_doubted_for_a_while() {
+        let whole = Account::among(&Schedule::new(1, LONG_STEP), AccountLimits::NONE);
+        let account = Account::within(&whole);
+        let now = Instant::now();
+        account.charge(100 * MS, None, now);
+        assert_eq!((account.cpu_time(), account.pace()), (100 * MS, Pace::Brief));
+        for _ in 0..DOUBTED {
+            assert!(account.doubts());
+            charge(&account, MS / 1_000, now);
+        }
+        assert!(!account.doubts());
+    }
+
+    #[test]
     fn one_that_is_alone_never_waits() {
         let account = Account::alone();
         let start = Instant::now();
         account.set_limits(share(1));
-        account.charge(Duration::from_secs(100), start);
+        charge(&account, Duration::from_secs(100), start);
         assert!(account.needs_turn(Pace::Brief, start).is_none());
         assert_eq!(account.cpu_time(), Duration::from_secs(100));
     }
@@ -391,7 +433,7 @@ mod tests {
         one.add_instance();
         assert_eq!((one.instances(), other.instances(), whole.instances()), (1, 0, 1));
         let start = Instant::now();
-        one.charge(200 * MS, start);
+        charge(&one, 200 * MS, start);
         assert_eq!((one.cpu_time(), whole.cpu_time()), (200 * MS, 200 * MS));
         assert!(one.rest(start).is_some_and(|rest| rest > 500 * MS));
         assert!(other.rest(start).is_none() && whole.rest(start).is_none());

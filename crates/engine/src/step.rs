@@ -14,7 +14,7 @@ use crate::schedule::LONG_STEP;
 pub(crate) enum Begun {
     /// Where it is polled.
     Here(Instant),
-    /// By a thread for long steps, of which the system may run hardly any: by its own time.
+    /// By a thread of which the system may run hardly any, such as those for long steps: by its own time.
     Away(Duration),
 }
 
@@ -24,7 +24,7 @@ thread_local! {
 }
 
 impl Begun {
-    /// On a thread for long steps, now.
+    /// Now, by the calling thread's own time.
     pub(crate) fn away() -> Self {
         Self::Away(thread_time())
     }
@@ -84,7 +84,7 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
-    /// One long step may be a thread that the system has interrupted.
+    /// One long step says little about the next.
     pub(crate) const LONG: u8 = 2;
     /// As many brief ones after it, and it is forgotten. Not fewer: handing a step over costs as much as many brief
     /// ones take, and work that computes and waits in turn would be handed over again soon.
