@@ -53,18 +53,45 @@ impl Patience {
     }
 }
 
-/// A body that fails where it is silent for longer than `limit`. `kept` is there until it is dropped.
-pub(crate) struct Awaited<B, K> {
+/// The next frame of `body`, or an error where it was silent for longer than `limit`, by `patience` where somebody
+/// waits.
+pub(crate) fn poll_frame_of<B>(
+    body: &mut B,
+    patience: Option<&mut Patience>,
+    limit: Duration,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, Error>>>
+where
+    B: Body<Data = Bytes, Error: std::fmt::Debug> + Unpin,
+{
+    match (Pin::new(body).poll_frame(cx), patience) {
+        (Poll::Ready(frame), patience) => {
+            patience.into_iter().for_each(Patience::begin_anew);
+            Poll::Ready(frame.map(|frame| {
+                frame.map_err(|error| {
+                    tracing::debug!(?error, "the body of a response");
+                    Error::HttpResponseIncomplete
+                })
+            }))
+        }
+        (Poll::Pending, None) => Poll::Pending,
+        (Poll::Pending, Some(patience)) => {
+            ready!(patience.poll_over(cx, limit));
+            Poll::Ready(Some(Err(Error::ConnectionReadTimeout)))
+        }
+    }
+}
+
+/// A body that fails where it is silent for longer than `limit`.
+pub(crate) struct Awaited<B> {
     pub(crate) body: B,
     pub(crate) limit: Duration,
     pub(crate) patience: Patience,
-    pub(crate) _kept: K,
 }
 
-impl<B, K> Body for Awaited<B, K>
+impl<B> Body for Awaited<B>
 where
     B: Body<Data = Bytes, Error: std::fmt::Debug> + Unpin,
-    K: Unpin,
 {
     type Data = Bytes;
     type Error = Error;
@@ -73,18 +100,8 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let this = &mut *self;
-        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
-            this.patience.begin_anew();
-            return Poll::Ready(frame.map(|frame| {
-                frame.map_err(|error| {
-                    tracing::debug!(?error, "the body of a response");
-                    Error::HttpResponseIncomplete
-                })
-            }));
-        }
-        ready!(this.patience.poll_over(cx, this.limit));
-        Poll::Ready(Some(Err(Error::ConnectionReadTimeout)))
+        let Self { body, limit, patience } = &mut *self;
+        poll_frame_of(body, Some(patience), *limit, cx)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -144,10 +144,10 @@ impl Shared {
         let waits = Waits {
             connect: options.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
             first_byte: options.first_byte_timeout.unwrap_or(SILENCE_TIMEOUT),
+            between_bytes: options.between_bytes_timeout.unwrap_or(SILENCE_TIMEOUT),
         };
-        let mut patience = Patience::default();
-        match self.pool().send(request, waits, &mut patience).await {
-            Ok(response) => Ok(between_bytes(response, &options, patience, permit)),
+        match self.pool().send(request, waits).await {
+            Ok(response) => Ok(response.map(|body| body.with(permit).boxed_unsync())),
             Err(error) => {
                 self.report(&error, &uri);
                 Err(error_code(&error))
@@ -175,34 +175,24 @@ impl Shared {
     }
 }
 
-/// What comes of `response`, as long as somebody waits for its head.
-async fn first_byte<T>(
-    response: impl Future<Output = T>,
-    limit: Duration,
-    patience: &mut Patience,
-) -> Result<T, Error> {
-    let response = tokio::select! {
-        biased;
-        response = response => response,
-        () = patience.over(limit) => return Err(Error::HttpResponseTimeout),
+/// What comes of a call by name, in the time for which the guest waits.
+async fn answered_in_time(
+    calling: Calling,
+    options: RequestOptions,
+) -> Result<Response<WasiBody>, Error> {
+    let mut patience = Patience::default();
+    let response = match options.first_byte_timeout {
+        Some(limit) => tokio::select! {
+            biased;
+            response = calling => response?,
+            () = patience.over(limit) => return Err(Error::HttpResponseTimeout),
+        },
+        // Who is called has a limit of its own.
+        None => calling.await?,
     };
     patience.begin_anew();
-    Ok(response)
-}
-
-/// A response whose body ends where it is silent for longer than the guest waits. `kept` is there until then.
-fn between_bytes<B, K>(
-    response: Response<B>,
-    options: &RequestOptions,
-    patience: Patience,
-    kept: K,
-) -> Response<WasiBody>
-where
-    B: http_body::Body<Data = Bytes, Error: std::fmt::Debug> + Send + Unpin + 'static,
-    K: Send + Unpin + 'static,
-{
     let limit = options.between_bytes_timeout.unwrap_or(SILENCE_TIMEOUT);
-    response.map(|body| Awaited { body, limit, patience, _kept: kept }.boxed_unsync())
+    Ok(response.map(|body| Awaited { body, limit, patience }.boxed_unsync()))
 }
 
 /// The scheme, host and port that a request is for.
@@ -322,16 +312,7 @@ impl WasiHttpHooks for Hooks {
         let span = span::outbound(&method, host, request.headers_mut());
         if let Some(name) = self.called(request.uri()) {
             let calling = self.call(&name, request);
-            let options = options.unwrap_or_default();
-            let sending = async move {
-                let mut patience = Patience::default();
-                let response = match options.first_byte_timeout {
-                    Some(limit) => first_byte(calling, limit, &mut patience).await??,
-                    // Who is called has a limit of its own.
-                    None => calling.await?,
-                };
-                Ok(between_bytes(response, &options, patience, ()))
-            };
+            let sending = answered_in_time(calling, options.unwrap_or_default());
             return Box::new(sent(sending).instrument(span));
         }
         let checked = self.check(request.uri());

@@ -34,13 +34,14 @@ use hyper_util::{
 };
 use tokio::{
     runtime::Handle,
-    time::{MissedTickBehavior, interval},
+    sync::OwnedSemaphorePermit,
+    time::{MissedTickBehavior, interval, timeout},
 };
 use tower_service::Service as _;
-use wasmtime_wasi_http::WasiBody;
+use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::{connector::Connector, target};
-use crate::patience::Patience;
+use crate::patience::{Patience, poll_frame_of};
 
 /// How often idle connections are looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -72,7 +73,7 @@ struct Idle {
 #[derive(Default)]
 struct Kept {
     /// Idle since how many looks, the youngest last.
-    http1: Vec<(u32, http1::SendRequest<WasiBody>)>,
+    http1: Vec<(u32, Http1)>,
     /// Shared by all, and when it was used last.
     http2: Option<(u32, http2::SendRequest<WasiBody>)>,
 }
@@ -84,8 +85,15 @@ struct Origin {
     authority: Authority,
 }
 
+/// A connection, for one request at a time.
+struct Http1 {
+    sender: http1::SendRequest<WasiBody>,
+    /// Of whoever has the connection: its timer is kept for the next, who need not set one.
+    patience: Patience,
+}
+
 enum Connection {
-    Http1(http1::SendRequest<WasiBody>),
+    Http1(Http1),
     Http2(http2::SendRequest<WasiBody>),
 }
 
@@ -94,6 +102,8 @@ enum Connection {
 pub(super) struct Waits {
     pub(super) connect: Duration,
     pub(super) first_byte: Duration,
+    /// Each time, for more of the response.
+    pub(super) between_bytes: Duration,
 }
 
 /// Why there is no response.
@@ -116,7 +126,7 @@ impl Pool {
         Self { connector, idle: Mutex::default() }
     }
 
-    /// What comes of `request`, which has an absolute address. Its waits are `patience`'s.
+    /// What comes of `request`, which has an absolute address.
     ///
     /// # Errors
     ///
@@ -125,27 +135,23 @@ impl Pool {
         self: &Arc<Self>,
         mut request: Request<WasiBody>,
         waits: Waits,
-        patience: &mut Patience,
     ) -> Result<Response<Received>, SendError> {
         let uri = request.uri().clone();
         let origin = Origin::of(&uri).ok_or(SendError::NoOrigin)?;
         loop {
             let (connection, is_used) = match self.take(&origin) {
                 Some(connection) => (connection, true),
-                None => (self.connect(&uri, &origin, waits.connect, patience).await?, false),
+                None => (self.connect(&uri, &origin, waits.connect).await?, false),
             };
-            patience.begin_anew();
-            let sending = self.send_by(connection, request, &origin);
-            let mut error = tokio::select! {
-                biased;
-                sent = sending => match sent {
-                    Ok(response) => {
-                        patience.begin_anew();
-                        return Ok(response);
-                    }
-                    Err(error) => error,
-                },
-                () = patience.over(waits.first_byte) => return Err(SendError::FirstByteTimeout),
+            let sent = match connection {
+                Connection::Http1(connection) => {
+                    self.send_by_http1(connection, request, &origin, waits).await
+                }
+                Connection::Http2(connection) => send_by_http2(connection, request, waits).await,
+            };
+            let mut error = match sent? {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
             };
             // The other end may close a connection while a request is on its way to it.
             match error.take_message().filter(|_| is_used) {
@@ -153,31 +159,31 @@ impl Pool {
                 None => return Err(SendError::Send(error.into_error())),
             }
             *request.uri_mut() = uri.clone();
-            patience.begin_anew();
         }
     }
 }
 
+/// A response, or the request that was not sent.
+type Sent = Result<Response<Received>, TrySendError<Request<WasiBody>>>;
+
 impl Pool {
     /// Sends `request` by `connection`, which is kept for others after that.
-    async fn send_by(
+    async fn send_by_http1(
         self: &Arc<Self>,
-        connection: Connection,
+        mut connection: Http1,
         mut request: Request<WasiBody>,
         origin: &Origin,
-    ) -> Result<Response<Received>, TrySendError<Request<WasiBody>>> {
-        match connection {
-            Connection::Http1(mut connection) => {
-                origin.address(&mut request);
-                let response = connection.try_send_request(request).await?;
+        waits: Waits,
+    ) -> Result<Sent, SendError> {
+        origin.address(&mut request);
+        let Http1 { sender, patience } = &mut connection;
+        let sent = first_byte(sender.try_send_request(request), patience, waits).await?;
+        Ok(sent.map(|response| {
+            response.map(|body| {
                 let lent = Lent::new(self, origin, connection);
-                Ok(response.map(|body| Received::new(body, Some(lent))))
-            }
-            Connection::Http2(mut connection) => {
-                let response = connection.try_send_request(request).await?;
-                Ok(response.map(|body| Received::new(body, None)))
-            }
-        }
+                Received::new(body, Source::Http1(lent), waits.between_bytes)
+            })
+        }))
     }
 
     async fn connect(
@@ -185,16 +191,11 @@ impl Pool {
         uri: &Uri,
         origin: &Origin,
         limit: Duration,
-        patience: &mut Patience,
     ) -> Result<Connection, SendError> {
         // Larger than all the rest of a request, most of which need none: on the heap, so that only those
         // that do carry it about.
-        let opening = Box::pin(self.open(uri, origin));
-        tokio::select! {
-            biased;
-            connected = opening => connected,
-            () = patience.over(limit) => Err(SendError::ConnectTimeout),
-        }
+        let opening = Box::pin(timeout(limit, self.open(uri, origin)));
+        opening.await.unwrap_or(Err(SendError::ConnectTimeout))
     }
 
     async fn open(self: &Arc<Self>, uri: &Uri, origin: &Origin) -> Result<Connection, SendError> {
@@ -218,7 +219,7 @@ impl Pool {
             let (mut sender, connection) = http1::handshake(io).await?;
             drive(connection);
             sender.ready().await?;
-            return Ok(Connection::Http1(sender));
+            return Ok(Connection::Http1(Http1 { sender, patience: Patience::default() }));
         }
         let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -230,6 +231,35 @@ impl Pool {
         self.keep(origin, |kept, looks| kept.http2 = Some((looks, sender.clone())));
         Ok(Connection::Http2(sender))
     }
+}
+
+/// Sends `request` by `connection`, beside others.
+async fn send_by_http2(
+    mut connection: http2::SendRequest<WasiBody>,
+    request: Request<WasiBody>,
+    waits: Waits,
+) -> Result<Sent, SendError> {
+    let mut patience = Patience::default();
+    let sent = first_byte(connection.try_send_request(request), &mut patience, waits).await?;
+    Ok(sent.map(|response| {
+        response.map(|body| Received::new(body, Source::Http2(patience), waits.between_bytes))
+    }))
+}
+
+/// What comes of `sending`, in time.
+async fn first_byte<T>(
+    sending: impl Future<Output = T>,
+    patience: &mut Patience,
+    waits: Waits,
+) -> Result<T, SendError> {
+    patience.begin_anew();
+    let sent = tokio::select! {
+        biased;
+        sent = sending => sent,
+        () = patience.over(waits.first_byte) => return Err(SendError::FirstByteTimeout),
+    };
+    patience.begin_anew();
+    Ok(sent)
 }
 
 impl Pool {
@@ -251,13 +281,13 @@ impl Pool {
                 kept.http2 = None;
             }
             let (_, connection) = kept.http1.pop()?;
-            if connection.is_ready() {
+            if connection.sender.is_ready() {
                 return Some(Connection::Http1(connection));
             }
         }
     }
 
-    fn put(self: &Arc<Self>, origin: &Origin, connection: http1::SendRequest<WasiBody>) {
+    fn put(self: &Arc<Self>, origin: &Origin, connection: Http1) {
         self.keep(origin, |kept, looks| {
             if kept.http1.len() < MAX_IDLE_PER_ORIGIN {
                 kept.http1.push((looks, connection));
@@ -288,7 +318,8 @@ impl Pool {
         let is_young = |since: u32| looks.wrapping_sub(since) <= LOOKS;
         for of_scheme in [http, https] {
             of_scheme.retain(|_, kept| {
-                kept.http1.retain(|(since, connection)| is_young(*since) && connection.is_ready());
+                kept.http1
+                    .retain(|(since, connection)| is_young(*since) && connection.sender.is_ready());
                 kept.http2.take_if(|(used, shared)| !is_young(*used) || shared.is_closed());
                 kept.http2.is_some() || !kept.http1.is_empty()
             });
@@ -311,11 +342,11 @@ struct Lent {
     pool: Arc<Pool>,
     origin: Origin,
     /// Until it has gone back.
-    connection: Option<http1::SendRequest<WasiBody>>,
+    connection: Option<Http1>,
 }
 
 impl Lent {
-    fn new(pool: &Arc<Pool>, origin: &Origin, connection: http1::SendRequest<WasiBody>) -> Self {
+    fn new(pool: &Arc<Pool>, origin: &Origin, connection: Http1) -> Self {
         Self { pool: pool.clone(), origin: origin.clone(), connection: Some(connection) }
     }
 }
@@ -324,49 +355,77 @@ impl Drop for Lent {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
         // What is kept is watched by a task, and this may be dropped outside of the runtime.
-        if connection.is_closed() || Handle::try_current().is_err() {
+        if connection.sender.is_closed() || Handle::try_current().is_err() {
             return;
         }
-        if connection.is_ready() {
+        if connection.sender.is_ready() {
             return self.pool.put(&self.origin, connection);
         }
         // Where a response was read to its end that takes a moment. Where it was not, the rest of it
         // may be there and skipped; if not, the connection ends.
         let (pool, origin) = (self.pool.clone(), self.origin.clone());
         TokioExecutor::new().execute(async move {
-            if connection.ready().await.is_ok() {
+            if connection.sender.ready().await.is_ok() {
                 pool.put(&origin, connection);
             }
         });
     }
 }
 
-/// The body of a response.
+/// The body of a response, which fails where it is silent for too long.
 pub(super) struct Received {
     // Dropped before the connection, which may then skip what is left of it.
     body: Incoming,
-    /// Until the body has ended; none where the connection is shared.
-    lent: Option<Lent>,
+    /// Until the body has ended.
+    source: Option<Source>,
+    /// How long it may be silent.
+    limit: Duration,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Where a response comes from.
+enum Source {
+    Http1(Lent),
+    /// A connection that is shared.
+    Http2(Patience),
+}
+
+impl Source {
+    fn patience(&mut self) -> Option<&mut Patience> {
+        match self {
+            Self::Http1(lent) => {
+                lent.connection.as_mut().map(|connection| &mut connection.patience)
+            }
+            Self::Http2(patience) => Some(patience),
+        }
+    }
 }
 
 impl Received {
-    fn new(body: Incoming, lent: Option<Lent>) -> Self {
+    fn new(body: Incoming, source: Source, limit: Duration) -> Self {
         let has_ended = body.is_end_stream();
-        Self { body, lent: lent.filter(|_| !has_ended) }
+        Self { body, source: Some(source).filter(|_| !has_ended), limit, _permit: None }
+    }
+
+    /// Keeps `permit` for as long as it is there.
+    pub(super) fn with(self, permit: OwnedSemaphorePermit) -> Self {
+        Self { _permit: Some(permit), ..self }
     }
 }
 
 impl Body for Received {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if !matches!(frame, Some(Ok(_))) || self.body.is_end_stream() {
-            self.lent = None;
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = &mut *self;
+        let patience = this.source.as_mut().and_then(Source::patience);
+        let frame = ready!(poll_frame_of(&mut this.body, patience, this.limit, cx));
+        if !matches!(frame, Some(Ok(_))) || this.body.is_end_stream() {
+            this.source = None;
         }
         Poll::Ready(frame)
     }
@@ -448,7 +507,7 @@ mod tests {
     use crate::tls::Tls;
 
     const MINUTE: Duration = Duration::from_secs(60);
-    const PATIENT: Waits = Waits { connect: MINUTE, first_byte: MINUTE };
+    const PATIENT: Waits = Waits { connect: MINUTE, first_byte: MINUTE, between_bytes: MINUTE };
     const CONNECTIONS: usize = 100;
 
     /// A pool, and how many connections it may open besides those that it has.
@@ -494,7 +553,7 @@ mod tests {
     }
 
     async fn ask(pool: &Arc<Pool>, uri: &str) -> Result<String, SendError> {
-        let response = pool.send(get(uri), PATIENT, &mut Patience::default()).await?;
+        let response = pool.send(get(uri), PATIENT).await?;
         let body = response.into_body().collect().await.unwrap().to_bytes();
         Ok(String::from_utf8(body.to_vec()).unwrap())
     }
@@ -572,7 +631,8 @@ mod tests {
         let (sender, mut ending) = http1::handshake(TokioIo::new(here)).await.unwrap();
         // Idle from here on, and driven no more.
         assert!(futures_util::poll!(&mut ending).is_pending());
-        pool.put(&Origin::of(&uri.parse().unwrap()).unwrap(), sender);
+        let idle = Http1 { sender, patience: Patience::default() };
+        pool.put(&Origin::of(&uri.parse().unwrap()).unwrap(), idle);
         let (asked, ()) = tokio::join!(biased; ask(&pool, &uri), async { drop(ending) });
         assert!(asked.unwrap().starts_with("GET / HTTP/1.1\r\n"));
     }
