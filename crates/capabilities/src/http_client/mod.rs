@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use dhow_manifest::{Name, Origin, Scheme};
 use dhow_telemetry::span::{self, Instrument as _};
 use http::{Extensions, Request, Response, Uri};
