@@ -497,10 +497,11 @@ mod tests {
         let here = thread::current().id();
         let account = Account::among(&Schedule::new(1, LONG_STEP), AccountLimits::NONE);
         let (sender, threads) = std::sync::mpsc::sync_channel(100);
+        let (_silent, nothing) = std::sync::mpsc::sync_channel::<()>(0);
         let step = move || {
             sender.send(thread::current().id()).unwrap();
-            // As where others are run meanwhile.
-            thread::sleep(4 * LONG_STEP);
+            // For so long the thread does not run, as where others do.
+            let _ = nothing.recv_timeout(4 * LONG_STEP);
         };
         block_on(metered(account.clone(), guest(20, step)));
         assert!(threads.iter().all(|thread| thread == here));
