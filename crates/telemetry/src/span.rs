@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use opentelemetry::{propagation::TextMapPropagator as _, trace::TraceContextExt as _};
 use opentelemetry_http::{HeaderExtractor, HeaderInjector};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
@@ -109,24 +109,24 @@ pub fn call(capability: &'static str, operation: &'static str) -> Span {
 
 /// The span of a request that a guest sends, whose headers name it from then on, unless the guest has named
 /// one.
-pub fn outbound(method: &Method, host: &str, headers: &mut HeaderMap) -> Span {
+pub fn outbound<B>(request: &mut Request<B>) -> Span {
     if !is_collected() || Span::current().is_none() {
         return Span::none();
     }
     let span = tracing::info_span!(
         target: TARGET,
         "request",
-        otel.name = format_args!("{method}"),
+        otel.name = format_args!("{}", request.method()),
         otel.kind = "client",
         otel.status_code = Empty,
-        http.request.method = %method,
-        server.address = host,
+        http.request.method = %request.method(),
+        server.address = request.uri().host().unwrap_or_default(),
         http.response.status_code = Empty,
         dhow.capability = "http",
     );
     // A guest that passes on what it was given says so itself.
-    if !headers.contains_key("traceparent") {
-        inject(&span, headers);
+    if !request.headers().contains_key("traceparent") {
+        inject(&span, request.headers_mut());
     }
     span
 }

@@ -19,7 +19,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use super::{permit, target};
+use super::{permit, target::Target};
 use crate::{
     cork::Corked,
     egress::{Egress, EgressError},
@@ -99,9 +99,9 @@ impl tower_service::Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Connecting {
         let Self { egress, permits } = self.clone();
         Box::pin(async move {
-            let (_, host, port) = target(&uri).ok_or(EgressError::NotFound)?;
+            let target = Target::of(&uri).ok_or(EgressError::NotFound)?;
             let permit = permit(&permits).await.ok_or(EgressError::TooMany)?;
-            let stream = egress.connect(host, port).await?;
+            let stream = egress.connect(target.host(), target.port()).await?;
             Ok(Counted { stream: TokioIo::new(Corked::new(stream)), _permit: permit })
         })
     }

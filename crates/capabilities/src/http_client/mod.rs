@@ -2,6 +2,7 @@
 
 mod connector;
 mod pool;
+mod target;
 
 use std::{
     future::Future,
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use dhow_manifest::{Name, Origin, Scheme};
+use dhow_manifest::{Name, Origin};
 use dhow_telemetry::span::{self, Instrument as _};
 use http::{Extensions, Request, Response, Uri};
 use http_body_util::BodyExt as _;
@@ -25,6 +26,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use self::{
     connector::Connector,
     pool::{Pool, SendError, Waits},
+    target::Target,
 };
 use crate::{
     audit::Audit,
@@ -134,6 +136,7 @@ impl Shared {
     async fn send(
         &self,
         request: Request<WasiBody>,
+        target: &Target,
         options: RequestOptions,
     ) -> Result<Response<WasiBody>, Error> {
         let Some(permit) = permit(&self.neighbourhood.limits().requests).await else {
@@ -145,7 +148,7 @@ impl Shared {
             first_byte: options.first_byte_timeout.unwrap_or(SILENCE_TIMEOUT),
             between_bytes: options.between_bytes_timeout.unwrap_or(SILENCE_TIMEOUT),
         };
-        match self.pool().send(request, waits).await {
+        match self.pool().send(request, target, waits).await {
             Ok(response) => Ok(response.map(|body| body.with(permit).boxed_unsync())),
             Err(error) => {
                 self.report(&error, &uri);
@@ -194,17 +197,6 @@ async fn answered_in_time(
     Ok(response.map(|body| Awaited { body, limit, patience }.boxed_unsync()))
 }
 
-/// The scheme, host and port that a request is for.
-fn target(uri: &Uri) -> Option<(Scheme, &str, u16)> {
-    let scheme = match uri.scheme_str()? {
-        "http" => Scheme::Http,
-        "https" => Scheme::Https,
-        _ => return None,
-    };
-    let port = uri.port_u16().unwrap_or_else(|| scheme.default_port());
-    Some((scheme, uri.host()?, port))
-}
-
 /// The client's side of one instance.
 pub(crate) struct Hooks {
     granted: Granted,
@@ -248,19 +240,17 @@ impl Hooks {
         granted.neighbourhood.call(name, depth, request)
     }
 
-    fn check(&self, uri: &Uri) -> Result<(), Error> {
-        let (scheme, host, port) = target(uri).ok_or(Error::HttpRequestUriInvalid)?;
-        // Credentials in an authority are sent nowhere, and can pass for a host to whoever reads.
-        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return Err(Error::HttpRequestUriInvalid);
-        }
+    /// Where `uri` leads, which is granted.
+    fn check(&self, uri: &Uri) -> Result<Target, Error> {
+        let target = Target::of(uri).ok_or(Error::HttpRequestUriInvalid)?;
+        let (scheme, host, port) = (target.scheme(), target.host(), target.port());
         let Granted(granted) = &self.granted;
         if granted.origins.iter().any(|origin| origin.matches(scheme, host, port)) {
-            return Ok(());
+            return Ok(target);
         }
         let component = granted.audit.component();
         // Without its port it would be a call by name.
-        let is_internal = host.ends_with(".internal") && uri.port().is_some();
+        let is_internal = host.ends_with(".internal") && target.has_port();
         let origin = match port == scheme.default_port() && !is_internal {
             true => format!("{}://{host}", scheme.as_str()),
             false => format!("{}://{host}:{port}", scheme.as_str()),
@@ -306,9 +296,7 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _: Sending<()>,
     ) -> Sending<(Response<WasiBody>, Sending<()>)> {
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        let host = uri.host().unwrap_or_default();
-        let span = span::outbound(&method, host, request.headers_mut());
+        let span = span::outbound(&mut request);
         if let Some(name) = self.called(request.uri()) {
             let calling = self.call(&name, request);
             let sending = answered_in_time(calling, options.unwrap_or_default());
@@ -318,8 +306,8 @@ impl WasiHttpHooks for Hooks {
         let Granted(granted) = &self.granted;
         let granted = granted.clone();
         let sending = async move {
-            checked?;
-            granted.send(request, options.unwrap_or_default()).await
+            let target = checked?;
+            granted.send(request, &target, options.unwrap_or_default()).await
         };
         Box::new(sent(sending).instrument(span))
     }
@@ -348,7 +336,6 @@ fn error_code(error: &SendError) -> Error {
         None => {}
     }
     match error {
-        SendError::NoOrigin => Error::HttpRequestUriInvalid,
         SendError::Connect(_) => Error::ConnectionRefused,
         SendError::ConnectTimeout => Error::ConnectionTimeout,
         SendError::Send(_) => Error::ConnectionTerminated,

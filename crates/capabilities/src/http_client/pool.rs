@@ -17,9 +17,8 @@ use std::{
 use bytes::Bytes;
 use dhow_manifest::Scheme;
 use http::{
-    HeaderValue, Method, Request, Response, Uri,
+    Method, Request, Response, Uri,
     header::{Entry, HOST},
-    uri::Authority,
 };
 use http_body::{Body, Frame, SizeHint};
 use hyper::{
@@ -40,7 +39,7 @@ use tokio::{
 use tower_service::Service as _;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::{connector::Connector, target};
+use super::{connector::Connector, target::Target};
 use crate::patience::{Patience, poll_frame_of};
 
 /// How often idle connections are looked at.
@@ -78,13 +77,6 @@ struct Kept {
     http2: Option<(u32, http2::SendRequest<WasiBody>)>,
 }
 
-/// Which connections will do.
-#[derive(Clone)]
-struct Origin {
-    scheme: Scheme,
-    authority: Authority,
-}
-
 /// A connection, for one request at a time.
 struct Http1 {
     sender: http1::SendRequest<WasiBody>,
@@ -109,8 +101,6 @@ pub(super) struct Waits {
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SendError {
-    #[error("the address of the request names no origin")]
-    NoOrigin,
     #[error("connecting")]
     Connect(#[source] BoxError),
     #[error("no connection in time")]
@@ -126,7 +116,7 @@ impl Pool {
         Self { connector, idle: Mutex::default() }
     }
 
-    /// What comes of `request`, which has an absolute address.
+    /// What comes of `request` to `target`.
     ///
     /// # Errors
     ///
@@ -134,18 +124,18 @@ impl Pool {
     pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<WasiBody>,
+        target: &Target,
         waits: Waits,
     ) -> Result<Response<Received>, SendError> {
         let uri = request.uri().clone();
-        let origin = Origin::of(&uri).ok_or(SendError::NoOrigin)?;
         loop {
-            let (connection, is_used) = match self.take(&origin) {
+            let (connection, is_used) = match self.take(target) {
                 Some(connection) => (connection, true),
-                None => (self.connect(&uri, &origin, waits.connect).await?, false),
+                None => (self.connect(&uri, target, waits.connect).await?, false),
             };
             let sent = match connection {
                 Connection::Http1(connection) => {
-                    self.send_by_http1(connection, request, &origin, waits).await
+                    self.send_by_http1(connection, request, target, waits).await
                 }
                 Connection::Http2(connection) => send_by_http2(connection, request, waits).await,
             };
@@ -172,15 +162,15 @@ impl Pool {
         self: &Arc<Self>,
         mut connection: Http1,
         mut request: Request<WasiBody>,
-        origin: &Origin,
+        target: &Target,
         waits: Waits,
     ) -> Result<Sent, SendError> {
-        origin.address(&mut request);
+        address(&mut request, target);
         let Http1 { sender, patience } = &mut connection;
         let sent = first_byte(sender.try_send_request(request), patience, waits).await?;
         Ok(sent.map(|response| {
             response.map(|body| {
-                let lent = Lent::new(self, origin, connection);
+                let lent = Lent::new(self, target, connection);
                 Received::new(body, Source::Http1(lent), waits.between_bytes)
             })
         }))
@@ -189,20 +179,20 @@ impl Pool {
     async fn connect(
         self: &Arc<Self>,
         uri: &Uri,
-        origin: &Origin,
+        target: &Target,
         limit: Duration,
     ) -> Result<Connection, SendError> {
         // Larger than all the rest of a request, most of which need none: on the heap, so that only those
         // that do carry it about.
-        let opening = Box::pin(timeout(limit, self.open(uri, origin)));
+        let opening = Box::pin(timeout(limit, self.open(uri, target)));
         opening.await.unwrap_or(Err(SendError::ConnectTimeout))
     }
 
-    async fn open(self: &Arc<Self>, uri: &Uri, origin: &Origin) -> Result<Connection, SendError> {
+    async fn open(self: &Arc<Self>, uri: &Uri, target: &Target) -> Result<Connection, SendError> {
         let io = self.connector.clone().call(uri.clone()).await.map_err(SendError::Connect)?;
         let is_http2 = io.connected().is_negotiated_h2();
         // What fails from here on was connected: the other end has closed it again.
-        self.begin(io, is_http2, origin).await.map_err(SendError::Send)
+        self.begin(io, is_http2, target).await.map_err(SendError::Send)
     }
 
     /// Begins HTTP by `io`.
@@ -210,7 +200,7 @@ impl Pool {
         self: &Arc<Self>,
         io: T,
         is_http2: bool,
-        origin: &Origin,
+        target: &Target,
     ) -> hyper::Result<Connection>
     where
         T: Read + Write + Send + Unpin + 'static,
@@ -228,7 +218,7 @@ impl Pool {
         drive(connection);
         sender.ready().await?;
         // Shared from now on, with all who come.
-        self.keep(origin, |kept, looks| kept.http2 = Some((looks, sender.clone())));
+        self.keep(target, |kept, looks| kept.http2 = Some((looks, sender.clone())));
         Ok(Connection::Http2(sender))
     }
 }
@@ -267,11 +257,11 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One for the next request to `origin`, if there is one.
-    fn take(&self, origin: &Origin) -> Option<Connection> {
+    /// One for the next request to `target`, if there is one.
+    fn take(&self, target: &Target) -> Option<Connection> {
         let mut idle = self.idle();
         let looks = idle.looks;
-        let kept = idle.of(origin.scheme).get_mut(origin.authority.as_str())?;
+        let kept = idle.of(target.scheme()).get_mut(target.authority().as_str())?;
         loop {
             if let Some((used, shared)) = &mut kept.http2 {
                 if !shared.is_closed() {
@@ -287,22 +277,22 @@ impl Pool {
         }
     }
 
-    fn put(self: &Arc<Self>, origin: &Origin, connection: Http1) {
-        self.keep(origin, |kept, looks| {
+    fn put(self: &Arc<Self>, target: &Target, connection: Http1) {
+        self.keep(target, |kept, looks| {
             if kept.http1.len() < MAX_IDLE_PER_ORIGIN {
                 kept.http1.push((looks, connection));
             }
         });
     }
 
-    /// Changes what is kept of `origin`, and sees to it that somebody looks at it from time to time.
-    fn keep(self: &Arc<Self>, origin: &Origin, change: impl FnOnce(&mut Kept, u32)) {
+    /// Changes what is kept for `target`, and sees to it that somebody looks at it from time to time.
+    fn keep(self: &Arc<Self>, target: &Target, change: impl FnOnce(&mut Kept, u32)) {
         let mut idle = self.idle();
         let looks = idle.looks;
-        let of_scheme = idle.of(origin.scheme);
-        match of_scheme.get_mut(origin.authority.as_str()) {
+        let of_scheme = idle.of(target.scheme());
+        match of_scheme.get_mut(target.authority().as_str()) {
             Some(kept) => change(kept, looks),
-            None => change(of_scheme.entry(origin.authority.as_str().into()).or_default(), looks),
+            None => change(of_scheme.entry(target.authority().as_str().into()).or_default(), looks),
         }
         if !mem::replace(&mut idle.is_watched, true) {
             TokioExecutor::new().execute(watch(Arc::downgrade(self)));
@@ -340,14 +330,14 @@ fn drive(connection: impl Future<Output = hyper::Result<()>> + Send + 'static) {
 /// A connection of HTTP/1.1 in use, which goes back to its pool when it can be used again.
 struct Lent {
     pool: Arc<Pool>,
-    origin: Origin,
+    target: Target,
     /// Until it has gone back.
     connection: Option<Http1>,
 }
 
 impl Lent {
-    fn new(pool: &Arc<Pool>, origin: &Origin, connection: Http1) -> Self {
-        Self { pool: pool.clone(), origin: origin.clone(), connection: Some(connection) }
+    fn new(pool: &Arc<Pool>, target: &Target, connection: Http1) -> Self {
+        Self { pool: pool.clone(), target: target.clone(), connection: Some(connection) }
     }
 }
 
@@ -359,14 +349,14 @@ impl Drop for Lent {
             return;
         }
         if connection.sender.is_ready() {
-            return self.pool.put(&self.origin, connection);
+            return self.pool.put(&self.target, connection);
         }
         // Where a response was read to its end that takes a moment. Where it was not, the rest of it
         // may be there and skipped; if not, the connection ends.
-        let (pool, origin) = (self.pool.clone(), self.origin.clone());
+        let (pool, target) = (self.pool.clone(), self.target.clone());
         TokioExecutor::new().execute(async move {
             if connection.sender.ready().await.is_ok() {
-                pool.put(&origin, connection);
+                pool.put(&target, connection);
             }
         });
     }
@@ -461,37 +451,19 @@ impl Idle {
     }
 }
 
-impl Origin {
-    /// That of an absolute address.
-    fn of(uri: &Uri) -> Option<Self> {
-        let (scheme, ..) = target(uri)?;
-        Some(Self { scheme, authority: uri.authority()?.clone() })
+/// Has the first line of `request` say what it says by HTTP/1.1 (RFC 9112, section 3.2), and who is asked.
+fn address<B>(request: &mut Request<B>, target: &Target) {
+    if let Entry::Vacant(entry) = request.headers_mut().entry(HOST)
+        && let Some(host) = target.host_header()
+    {
+        entry.insert(host);
     }
-
-    /// What a `Host` header says of it: with the port, unless that is the scheme's own (RFC 9110,
-    /// section 7.2).
-    fn host(&self) -> Option<HeaderValue> {
-        let host = match self.authority.port_u16() {
-            Some(port) if port != self.scheme.default_port() => self.authority.as_str(),
-            _ => self.authority.host(),
-        };
-        HeaderValue::from_str(host).ok()
-    }
-
-    /// What the first line of `request` says, by HTTP/1.1 (RFC 9112, section 3.2).
-    fn address<B>(&self, request: &mut Request<B>) {
-        if let Entry::Vacant(entry) = request.headers_mut().entry(HOST)
-            && let Some(host) = self.host()
-        {
-            entry.insert(host);
-        }
-        let target = match request.uri().path_and_query() {
-            _ if *request.method() == Method::CONNECT => self.authority.clone().into(),
-            Some(path) => path.clone().into(),
-            None => Uri::default(),
-        };
-        *request.uri_mut() = target;
-    }
+    let asked = match request.uri().path_and_query() {
+        _ if *request.method() == Method::CONNECT => target.authority().clone().into(),
+        Some(path) => path.clone().into(),
+        None => Uri::default(),
+    };
+    *request.uri_mut() = asked;
 }
 
 #[cfg(test)]
@@ -552,8 +524,12 @@ mod tests {
         Request::get(uri).body(body).unwrap()
     }
 
+    fn target(uri: &str) -> Target {
+        Target::of(&uri.parse().unwrap()).unwrap()
+    }
+
     async fn ask(pool: &Arc<Pool>, uri: &str) -> Result<String, SendError> {
-        let response = pool.send(get(uri), PATIENT).await?;
+        let response = pool.send(get(uri), &target(uri), PATIENT).await?;
         let body = response.into_body().collect().await.unwrap().to_bytes();
         Ok(String::from_utf8(body.to_vec()).unwrap())
     }
@@ -565,16 +541,6 @@ mod tests {
         for (path, line) in [("/a?b=c", "/a?b=c"), ("", "/"), ("?b", "/?b")] {
             let asked = ask(&pool, &format!("http://{server}{path}")).await.unwrap();
             assert_eq!(asked, format!("GET {line} HTTP/1.1\r\nhost: {server}\r\n\r\n"));
-        }
-        for (authority, host) in [
-            ("http://example.com:80", "example.com"),
-            ("http://example.com:443", "example.com:443"),
-            ("https://example.com:443", "example.com"),
-            ("https://[::1]:8443", "[::1]:8443"),
-            ("https://[::1]", "[::1]"),
-        ] {
-            let origin = Origin::of(&format!("{authority}/").parse().unwrap()).unwrap();
-            assert_eq!(origin.host().unwrap(), host);
         }
     }
 
@@ -618,7 +584,7 @@ mod tests {
         let uri = format!("http://{}/", server(1));
         ask(&pool, &uri).await.unwrap();
         let all = permits.acquire_many(CONNECTIONS as u32).await.unwrap();
-        assert!(pool.take(&Origin::of(&uri.parse().unwrap()).unwrap()).is_none());
+        assert!(pool.take(&target(&uri)).is_none());
         drop(all);
         ask(&pool, &uri).await.unwrap();
     }
@@ -632,7 +598,7 @@ mod tests {
         // Idle from here on, and driven no more.
         assert!(futures_util::poll!(&mut ending).is_pending());
         let idle = Http1 { sender, patience: Patience::default() };
-        pool.put(&Origin::of(&uri.parse().unwrap()).unwrap(), idle);
+        pool.put(&target(&uri), idle);
         let (asked, ()) = tokio::join!(biased; ask(&pool, &uri), async { drop(ending) });
         assert!(asked.unwrap().starts_with("GET / HTTP/1.1\r\n"));
     }
@@ -647,6 +613,5 @@ mod tests {
         assert!(matches!(ask(&pool, &refused).await, Err(SendError::Connect(_))));
         let closes = format!("http://{}/", server(0));
         assert!(matches!(ask(&pool, &closes).await, Err(SendError::Send(_))));
-        assert!(matches!(ask(&pool, "/path").await, Err(SendError::NoOrigin)));
     }
 }
