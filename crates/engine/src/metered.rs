@@ -359,10 +359,10 @@ mod tests {
         }
     }
 
-    /// What computes for about so long.
+    /// Computes for so long, however much of a core the thread has.
     fn spin(time: Duration) {
-        let start = Instant::now();
-        while start.elapsed() < time {
+        let begun = Begun::away();
+        while begun.elapsed() < time {
             std::hint::spin_loop();
         }
     }
@@ -472,8 +472,7 @@ mod tests {
             [Account::heavy, |schedule: &_| Account::among(schedule, AccountLimits::NONE)]
         {
             let account = account(&Schedule::new(1, LONG_STEP));
-            // Long enough to be long where the thread has to share its core.
-            let threads = threads(&account, 30, 10 * LONG_STEP);
+            let threads = threads(&account, 30, 2 * LONG_STEP);
             assert_eq!(threads.len(), 30);
             // The first may have been interrupted, for all that is known.
             let first = threads.iter().take_while(|thread| **thread == here).count();
@@ -518,7 +517,7 @@ mod tests {
             sender.send(thread::current().id()).unwrap();
             steps += 1;
             if steps <= 10 {
-                spin(10 * LONG_STEP);
+                spin(2 * LONG_STEP);
             }
         };
         block_on(metered(account, guest(200, step)));
