@@ -2,6 +2,7 @@
 
 mod connector;
 mod pool;
+mod received;
 mod target;
 
 use std::{
