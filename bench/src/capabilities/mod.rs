@@ -20,7 +20,7 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use tempfile::TempDir;
 
-use crate::live::{Live, in_repository};
+use crate::live::{FRESH, Live, SHARED, in_repository};
 use native::Native;
 
 const GUEST: &str = "target/guests/wasm32-wasip2/measured/capabilities.wasm";
@@ -80,11 +80,12 @@ async fn measure(upstream: &str, only: &[&str]) -> Result<Vec<Measured>> {
     let grants = format!(
         "{origin}\ngrants.keyvalue = {{ db = 'default' }}\ngrants.sql = {{ db = 'default' }}"
     );
-    let embedded = live(&folder, "embedded", "", GUEST, &grants)?;
+    let embedded = live(&folder, "embedded", "", GUEST, &grants, FRESH)?;
     let networked =
         format!("[backend.default]\nkeyvalue = \"{redis_url}\"\nsql = \"{postgres_url}\"");
-    let networked = live(&folder, "networked", &networked, GUEST, &grants)?;
-    let requests_p2 = live(&folder, "requests", "", GUEST_P2, &origin)?;
+    let shared = live(&folder, "shared", "", GUEST, &grants, SHARED)?;
+    let networked = live(&folder, "networked", &networked, GUEST, &grants, FRESH)?;
+    let requests_p2 = live(&folder, "requests", "", GUEST_P2, &origin, FRESH)?;
     let sqlite = folder.path().join("embedded/sql/default.sqlite");
     let http = || format!("?{}/x", upstream.address);
     let case = |name, path, count, live: &Arc<Live>, native, query| Case {
@@ -110,6 +111,7 @@ async fn measure(upstream: &str, only: &[&str]) -> Result<Vec<Measured>> {
         case("query, Postgres", "sql", 1000, &networked, postgres.clone(), none()),
         case("the same, rows as a stream", "rows", 1000, &networked, postgres, none()),
         case("request, HTTP/1.1", "http", 2000, &networked, requests.clone(), http()),
+        case("request, HTTP/1.1, shared", "http", 2000, &shared, requests.clone(), http()),
         case("request, HTTP/1.1, WASI 0.2", "http", 2000, &requests_p2, requests, http()),
     ];
     let mut measured = Vec::new();
@@ -156,18 +158,19 @@ fn backends(folder: &TempDir, name: &str, operator: &str) -> Result<Backends> {
         .map_err(|errors| anyhow::anyhow!("{errors:?}"))
 }
 
-/// The guest at `path`, with `grants`, what `operator` says, and data of its own.
+/// The guest at `path`, with `grants`, what `operator` says, data of its own, and `instances` as in a manifest.
 fn live(
     folder: &TempDir,
     name: &str,
     operator: &str,
     path: &str,
     grants: &str,
+    instances: &str,
 ) -> Result<Arc<Live>> {
     let backends = backends(folder, name, operator)?;
-    let instances = NonZeroU32::new(CALLERS as u32 * 2).context("some")?;
-    let lines = format!("instances = 'fresh'\n{grants}");
-    Ok(Arc::new(Live::with(&in_repository(path), instances, backends, &lines)?))
+    let room = NonZeroU32::new(CALLERS as u32 * 2).context("some")?;
+    let lines = format!("instances = {instances}\n{grants}");
+    Ok(Arc::new(Live::with(&in_repository(path), room, backends, &lines)?))
 }
 
 impl Case {

@@ -55,6 +55,7 @@ pub use command::{CommandEntry, Exit};
 pub use compile::{CompileLimits, Compiler, compile_as_child};
 pub use http::{HttpCall, HttpEntry};
 pub use reuse::Reuse;
+pub use step::{Paced, paced};
 /// What a component's imports are resolved by.
 pub use wasmtime::component::Linker;
 

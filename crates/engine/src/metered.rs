@@ -347,7 +347,7 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
-    use crate::{AccountLimits, schedule::LONG_STEP};
+    use crate::{AccountLimits, schedule::LONG_STEP, step::paced};
 
     /// How often it was woken.
     #[derive(Default)]
@@ -406,6 +406,25 @@ mod tests {
             assert_eq!(wakes.0.load(SeqCst), polls);
         }
         assert!(work.as_mut().poll(&mut cx).is_ready());
+    }
+
+    #[test]
+    fn what_gets_ready_together_is_seen_to_in_several_steps() {
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            (0..50).map(|_| oneshot::channel::<()>()).unzip();
+        let waits = receivers.into_iter().map(|receiver| async {
+            paced(receiver).await.unwrap();
+            spin(SLICE / 2);
+        });
+        let mut work = pin!(metered(Account::alone(), join_all(waits)));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(work.as_mut().poll(&mut cx).is_pending());
+        senders.into_iter().for_each(|sender| sender.send(()).unwrap());
+        let mut steps = 1;
+        while work.as_mut().poll(&mut cx).is_pending() {
+            steps += 1;
+        }
+        assert!(steps > 10, "{steps}");
     }
 
     #[test]

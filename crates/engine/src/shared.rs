@@ -30,6 +30,7 @@ use crate::{
     instance::{HeadSender, Instance},
     metered::metered,
     reuse::Reuse,
+    step,
 };
 
 /// The instances of one component, each for several requests at a time.
@@ -265,7 +266,14 @@ impl<T: InstanceState> Instance<T> {
             .run_concurrent(async |accessor| {
                 let mut calls = FuturesUnordered::new();
                 poll_fn(|cx| {
-                    while let Poll::Ready(Some(Call { request, head })) = queue.poll_recv(cx) {
+                    loop {
+                        if step::is_over() && !queue.is_empty() {
+                            cx.waker().wake_by_ref(); // The others begin in the next one.
+                            break;
+                        }
+                        let Poll::Ready(Some(Call { request, head })) = queue.poll_recv(cx) else {
+                            break;
+                        };
                         let call = accessor.with(|mut store| {
                             store.get().begin(request.extensions());
                             Prepared::new(store.as_context_mut(), proxy, request, T::http, head)

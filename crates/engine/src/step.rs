@@ -2,6 +2,9 @@
 
 use std::{
     cell::Cell,
+    future::{Future, poll_fn},
+    pin::pin,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -66,6 +69,43 @@ pub(crate) const SLICE: Duration = Duration::from_micros(50);
 /// Whether a step is being done that has only begun, which is not interrupted.
 pub(crate) fn has_only_begun() -> bool {
     CURRENT.get().is_some_and(|begun| begun.elapsed() < begun.slice())
+}
+
+/// Whether a step is being done that has gone on for its slice, so that what can wait is left for the next.
+pub(crate) fn is_over() -> bool {
+    CURRENT.get().is_some_and(|begun| begun.elapsed() >= SLICE)
+}
+
+/// What a guest has waited for goes on in the next step where this one is over. An instance that waits for many things
+/// at a time would see to all that are ready in one step otherwise, which would take so long that it passed for computing.
+#[derive(Debug, Default)]
+pub struct Paced {
+    has_waited: bool,
+}
+
+impl Paced {
+    /// Polls what is paced, if it is its turn. What was not polled before always is: whoever is asked for
+    /// something is asked at once.
+    pub fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        if self.has_waited && is_over() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let result = poll(cx);
+        self.has_waited = result.is_pending();
+        result
+    }
+}
+
+/// `work`, [`Paced`].
+pub async fn paced<F: Future>(work: F) -> F::Output {
+    let mut work = pin!(work);
+    let mut pace = Paced::default();
+    poll_fn(|cx| pace.poll(cx, |cx| work.as_mut().poll(cx))).await
 }
 
 /// For how long the calling thread has run.

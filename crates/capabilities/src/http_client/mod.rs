@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use dhow_engine::paced;
 use dhow_manifest::{Name, Origin};
 use dhow_telemetry::span::{self, Instrument as _};
 use http::{Extensions, Request, Response, Uri};
@@ -271,7 +272,7 @@ impl Hooks {
 async fn sent(
     sending: impl Future<Output = Result<Response<WasiBody>, Error>>,
 ) -> Result<(Response<WasiBody>, Sending<()>), Error> {
-    let response = span::ended(sending.await)?;
+    let response = span::ended(paced(sending).await)?;
     span::answered(&Span::current(), response.status());
     Ok((response, Box::new(async { Ok(()) })))
 }

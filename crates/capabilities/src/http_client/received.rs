@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use dhow_engine::Paced;
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, rt::Executor as _};
 use hyper_util::rt::TokioExecutor;
@@ -63,6 +64,7 @@ pub(super) struct Received {
     source: Option<Source>,
     /// How long it may be silent.
     limit: Duration,
+    pace: Paced,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -87,7 +89,8 @@ impl Source {
 impl Received {
     pub(super) fn new(body: Incoming, source: Source, limit: Duration) -> Self {
         let has_ended = body.is_end_stream();
-        Self { body, source: Some(source).filter(|_| !has_ended), limit, _permit: None }
+        let source = Some(source).filter(|_| !has_ended);
+        Self { body, source, limit, pace: Paced::default(), _permit: None }
     }
 
     /// Keeps `permit` for as long as it is there.
@@ -106,7 +109,8 @@ impl Body for Received {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = &mut *self;
         let patience = this.source.as_mut().and_then(Source::patience);
-        let frame = ready!(poll_frame_of(&mut this.body, patience, this.limit, cx));
+        let (body, limit) = (&mut this.body, this.limit);
+        let frame = ready!(this.pace.poll(cx, |cx| poll_frame_of(body, patience, limit, cx)));
         if !matches!(frame, Some(Ok(_))) || this.body.is_end_stream() {
             this.source = None;
         }
