@@ -25,6 +25,7 @@ mod keyvalue;
 mod linking;
 mod logging;
 mod neighbours;
+mod operate;
 mod parts;
 mod patience;
 mod reading;

@@ -22,7 +22,6 @@ use bindings::wasi::blobstore::{
     container::{self, ContainerMetadata, ObjectMetadata},
     types,
 };
-use dhow_telemetry::span::traced;
 use futures_util::{StreamExt as _, stream::BoxStream};
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
@@ -32,7 +31,10 @@ use super::{
     store::{Entry, Error, Range, Store},
     value::{IncomingValue, OutgoingValue},
 };
-use crate::linking::{Linking, add};
+use crate::{
+    linking::{Linking, add},
+    operate::operate,
+};
 
 /// As many names are given or skipped at a time.
 const MAX_NAMES: u64 = 1_000;
@@ -139,11 +141,11 @@ impl blobstore::Host for View<'_> {
     }
 
     async fn copy_object(&mut self, src: ObjectId, dest: ObjectId) -> Served<()> {
-        answer(traced("blobstore", "copy", self.copy(&src, &dest)).await)
+        answer(operate("blobstore", "copy", self.copy(&src, &dest)).await)
     }
 
     async fn move_object(&mut self, src: ObjectId, dest: ObjectId) -> Served<()> {
-        answer(traced("blobstore", "move", self.rename(&src, &dest)).await)
+        answer(operate("blobstore", "move", self.rename(&src, &dest)).await)
     }
 }
 
@@ -172,7 +174,7 @@ impl container::HostContainer for View<'_> {
         let length = (end < u64::MAX >> 1).then(|| end.saturating_add(1).saturating_sub(start));
         let range = Range { start, length };
         let store = self.store(&this)?;
-        match traced("blobstore", "get", store.get(&name, Some(range))).await {
+        match operate("blobstore", "get", store.get(&name, Some(range))).await {
             Ok(object) => Ok(Ok(self.table.push(IncomingValue::new(object))?)),
             Err(error) => answer(Err(error)),
         }
@@ -190,7 +192,7 @@ impl container::HostContainer for View<'_> {
 
     async fn list_objects(&mut self, this: Resource<Container>) -> Served<Resource<Names>> {
         let store = self.store(&this)?;
-        match traced("blobstore", "list", store.entries(String::new())).await {
+        match operate("blobstore", "list", store.entries(String::new())).await {
             Ok(entries) => {
                 let names = Names { entries, received: Vec::new().into_iter() };
                 Ok(Ok(self.table.push(names)?))
@@ -201,7 +203,7 @@ impl container::HostContainer for View<'_> {
 
     async fn delete_object(&mut self, this: Resource<Container>, name: String) -> Served<()> {
         let store = self.store(&this)?;
-        answer(traced("blobstore", "delete", store.delete(&name)).await)
+        answer(operate("blobstore", "delete", store.delete(&name)).await)
     }
 
     async fn delete_objects(
@@ -220,7 +222,7 @@ impl container::HostContainer for View<'_> {
 
     async fn has_object(&mut self, this: Resource<Container>, name: String) -> Served<bool> {
         let store = self.store(&this)?;
-        match traced("blobstore", "head", store.head(&name)).await {
+        match operate("blobstore", "head", store.head(&name)).await {
             Ok(_) => Ok(Ok(true)),
             Err(Error::NotFound) => Ok(Ok(false)),
             Err(error) => answer(Err(error)),
@@ -234,7 +236,7 @@ impl container::HostContainer for View<'_> {
     ) -> Served<ObjectMetadata> {
         let Container { label, store } = self.table.get(&this)?;
         let (container, store) = (label.clone(), store.clone());
-        let found = traced("blobstore", "head", store.head(&name)).await;
+        let found = operate("blobstore", "head", store.head(&name)).await;
         answer(found.map(|metadata| ObjectMetadata {
             name,
             container,
@@ -295,7 +297,7 @@ impl types::HostOutgoingValue for View<'_> {
     /// Traps where the body was not dropped before, as the interface says.
     async fn finish(&mut self, this: Resource<OutgoingValue>) -> Served<()> {
         let writing = self.table.delete(this)?;
-        answer(traced("blobstore", "put", writing.finish()).await)
+        answer(operate("blobstore", "put", writing.finish()).await)
     }
 
     async fn drop(&mut self, this: Resource<OutgoingValue>) -> wasmtime::Result<()> {

@@ -6,7 +6,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use dhow_telemetry::span::traced;
 use futures_util::StreamExt as _;
 use wasmtime::{
     StoreContextMut,
@@ -24,6 +23,7 @@ use super::{
 };
 use crate::{
     linking::{Linking, add},
+    operate::operate,
     parts::Caller,
     reading,
 };
@@ -87,7 +87,7 @@ impl<T: Send> interface::HostContainerWithStore<T> for Blobs {
     ) -> Served<(Metadata, StreamReader<u8>, Ended)> {
         let store = store(accessor, &container)?;
         let Object { metadata, content, .. } =
-            match traced("blobstore", "get", store.get(&name, range)).await {
+            match operate("blobstore", "get", store.get(&name, range)).await {
                 Ok(object) => object,
                 Err(error) => return Ok(Err(error)),
             };
@@ -103,7 +103,7 @@ impl<T: Send> interface::HostContainerWithStore<T> for Blobs {
         name: String,
     ) -> Served<Metadata> {
         let store = store(accessor, &container)?;
-        Ok(traced("blobstore", "head", store.head(&name)).await)
+        Ok(operate("blobstore", "head", store.head(&name)).await)
     }
 
     async fn put(
@@ -119,7 +119,7 @@ impl<T: Send> interface::HostContainerWithStore<T> for Blobs {
         // Here and not in a task of its own: a call that is given up is not polled again, so that
         // the end of a guest never looks like the end of its content.
         let store = store(accessor, &container)?;
-        Ok(traced("blobstore", "put", store.put(&name, received, options)).await)
+        Ok(operate("blobstore", "put", store.put(&name, received, options)).await)
     }
 
     async fn delete(
@@ -128,7 +128,7 @@ impl<T: Send> interface::HostContainerWithStore<T> for Blobs {
         name: String,
     ) -> Served<()> {
         let store = store(accessor, &container)?;
-        Ok(traced("blobstore", "delete", store.delete(&name)).await)
+        Ok(operate("blobstore", "delete", store.delete(&name)).await)
     }
 
     async fn entries(
@@ -137,7 +137,7 @@ impl<T: Send> interface::HostContainerWithStore<T> for Blobs {
         prefix: String,
     ) -> Served<(StreamReader<Entry>, Ended)> {
         let store = store(accessor, &container)?;
-        let entries = match traced("blobstore", "list", store.entries(prefix)).await {
+        let entries = match operate("blobstore", "list", store.entries(prefix)).await {
             Ok(entries) => entries.boxed(),
             Err(error) => return Ok(Err(error)),
         };
@@ -151,7 +151,7 @@ impl<T: Send> interface::HostContainerWithStore<T> for Blobs {
         target: String,
     ) -> Served<()> {
         let store = store(accessor, &container)?;
-        Ok(traced("blobstore", "copy", store.copy(&source, &target)).await)
+        Ok(operate("blobstore", "copy", store.copy(&source, &target)).await)
     }
 
     async fn drop(

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use dhow_telemetry::span::traced;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::component::{Accessor, Resource, StreamReader};
@@ -14,6 +13,7 @@ use super::{
 };
 use crate::{
     linking::{Linking, add},
+    operate::operate,
     reading::{self, Batches},
 };
 
@@ -155,7 +155,7 @@ async fn set(
     };
     let version = version_of(&value);
     let put = store.put(key, value, ttl, condition);
-    let is_set = traced("keyvalue", "set", put).await?;
+    let is_set = operate("keyvalue", "set", put).await?;
     if is_set { Ok(version) } else { Err(Error::Conflict) }
 }
 
@@ -169,7 +169,7 @@ async fn delete(
     };
     check_key(&key)?;
     let _reading = traffic.reading().await;
-    let removed = traced("keyvalue", "delete", store.remove(key, version)).await?;
+    let removed = operate("keyvalue", "delete", store.remove(key, version)).await?;
     if removed { Ok(()) } else { Err(Error::Conflict) }
 }
 
@@ -182,7 +182,7 @@ fn pages(store: Arc<dyn Store>, prefix: String) -> Batches<String, Error> {
         async move {
             let Some(cursor) = next else { return Ok(None) };
             let page = store.keys(prefix, cursor);
-            let Keys { keys, next } = traced("keyvalue", "keys", page).await?;
+            let Keys { keys, next } = operate("keyvalue", "keys", page).await?;
             if keys.is_empty() {
                 // Others have a turn, however many have expired.
                 tokio::task::yield_now().await;

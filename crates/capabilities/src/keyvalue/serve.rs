@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use dhow_telemetry::span::traced;
 use thiserror::Error;
 use wasmtime::component::{HasData, Resource, ResourceTable};
 
@@ -12,7 +11,7 @@ use super::{
     own::Traffic,
     store::{Condition, Keys, MAX_VALUES, Store, StoreError},
 };
-use crate::parts::Caller;
+use crate::{operate::operate, parts::Caller};
 
 /// The longest key, in bytes: as for objects in S3.
 const MAX_KEY: usize = 1 << 10;
@@ -139,7 +138,7 @@ impl View<'_> {
         }
         let expected = expected.map_or(Condition::Absent, Condition::Value);
         let put = store.put(key.clone(), value, None, expected);
-        let swapped = match traced("keyvalue", "swap", put).await {
+        let swapped = match operate("keyvalue", "swap", put).await {
             Ok(swapped) => swapped,
             Err(error) => return Ok(Err(error.into())),
         };
@@ -158,7 +157,7 @@ impl Cas {
 
 pub(super) async fn get(store: &dyn Store, key: String) -> Served<Option<Vec<u8>>> {
     check_key(&key)?;
-    Ok(traced("keyvalue", "get", store.get(vec![key])).await?.pop().flatten())
+    Ok(operate("keyvalue", "get", store.get(vec![key])).await?.pop().flatten())
 }
 
 pub(super) async fn set(store: &dyn Store, entries: Vec<(String, Vec<u8>)>) -> Served<()> {
@@ -169,17 +168,17 @@ pub(super) async fn set(store: &dyn Store, entries: Vec<(String, Vec<u8>)>) -> S
     if entries.iter().map(|(_, value)| value.len()).sum::<usize>() > MAX_VALUES {
         return Err(Failure::Batch);
     }
-    Ok(traced("keyvalue", "set", store.set(entries)).await?)
+    Ok(operate("keyvalue", "set", store.set(entries)).await?)
 }
 
 pub(super) async fn delete(store: &dyn Store, keys: Vec<String>) -> Served<()> {
     check_batch(keys.iter())?;
-    Ok(traced("keyvalue", "delete", store.delete(keys)).await?)
+    Ok(operate("keyvalue", "delete", store.delete(keys)).await?)
 }
 
 pub(super) async fn exists(store: &dyn Store, key: String) -> Served<bool> {
     check_key(&key)?;
-    Ok(traced("keyvalue", "exists", store.exists(key)).await?)
+    Ok(operate("keyvalue", "exists", store.exists(key)).await?)
 }
 
 /// The keys that are there, with their values.
@@ -188,17 +187,17 @@ pub(super) async fn get_many(
     keys: Vec<String>,
 ) -> Served<Vec<Option<(String, Vec<u8>)>>> {
     check_batch(keys.iter())?;
-    let values = traced("keyvalue", "get", store.get(keys.clone())).await?;
+    let values = operate("keyvalue", "get", store.get(keys.clone())).await?;
     Ok(keys.into_iter().zip(values).map(|(key, value)| Some((key, value?))).collect())
 }
 
 pub(super) async fn increment(store: &dyn Store, key: String, delta: i64) -> Served<i64> {
     check_key(&key)?;
-    Ok(traced("keyvalue", "increment", store.increment(key, delta)).await?)
+    Ok(operate("keyvalue", "increment", store.increment(key, delta)).await?)
 }
 
 pub(super) async fn keys(store: &dyn Store, cursor: Option<String>) -> Served<Keys> {
-    Ok(traced("keyvalue", "keys", store.keys(String::new(), cursor)).await?)
+    Ok(operate("keyvalue", "keys", store.keys(String::new(), cursor)).await?)
 }
 
 /// All keys, where they are not too many: for the draft whose cursor is a number, which only
@@ -208,7 +207,7 @@ pub(super) async fn all_keys(store: &dyn Store) -> Served<Vec<String>> {
     let mut cursor = None;
     loop {
         let page = store.keys(String::new(), cursor);
-        let Keys { keys, next } = traced("keyvalue", "keys", page).await?;
+        let Keys { keys, next } = operate("keyvalue", "keys", page).await?;
         found.extend(keys);
         if found.len() > MAX_BATCH * 10 {
             return Err(Failure::Keys);

@@ -12,13 +12,13 @@ mod bindings {
 use std::sync::Arc;
 
 use bindings::spin::redis::redis::{self as interface, Error, RedisParameter, RedisResult};
-use dhow_telemetry::span::traced;
 use redis::{Cmd, Value};
 use wasmtime::component::{Accessor, HasData, Resource, ResourceTable};
 
 use super::{Failure, Granted, Server, commands};
 use crate::{
     linking::{Linking, add},
+    operate::operate,
     parts::Caller,
 };
 
@@ -177,7 +177,7 @@ fn server<T>(
 }
 
 async fn ask(server: &Server, command: &Cmd) -> Result<Value, Error> {
-    traced("redis", "command", server.run(command)).await.map_err(|failure| match failure {
+    operate("redis", "command", server.run(command)).await.map_err(|failure| match failure {
         Failure::Unreachable => Error::Other("the server can't be reached".to_owned()),
         Failure::Said { code, words }
             if code == "WRONGTYPE" || words.contains("not an integer") =>

@@ -8,7 +8,6 @@ use std::{
     vec,
 };
 
-use dhow_telemetry::span::traced;
 use url::Host;
 use wasmtime::{
     StoreContextMut,
@@ -31,6 +30,7 @@ use crate::{
     State,
     egress::EgressError,
     linking::{Linking, add},
+    operate::operate,
     parts::{Caller, Views},
 };
 
@@ -71,7 +71,7 @@ impl Opened {
             Some(Host::Domain(name)) => {
                 if self.endpoints_of(&name).next().is_some() {
                     let resolving = self.clone().resolve_granted(name);
-                    return Box::pin(traced("sockets", "lookup", resolving));
+                    return Box::pin(operate("sockets", "lookup", resolving));
                 }
                 self.policy.audit.deny(
                     "sockets",

@@ -3,7 +3,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use dhow_telemetry::span::traced;
 use futures_util::{StreamExt as _, stream};
 use tokio::{
     sync::{Mutex, OwnedMutexGuard},
@@ -15,7 +14,10 @@ use super::{
     database::{Column, Control, Database, Error, Native, Query, Row, Session, Value},
     serve::{Sql, View},
 };
-use crate::reading::{self, Batches, Ended};
+use crate::{
+    operate::operate,
+    reading::{self, Batches, Ended},
+};
 
 /// A statement waits so long for the one before: its rows may never be read.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -46,9 +48,9 @@ impl Connection {
         let session = held.as_mut().ok_or(Error::Unreachable)?;
         match control(&statement) {
             Some(control) => {
-                traced("sql", "transaction", session.control(control)).await.map(|()| 0)
+                operate("sql", "transaction", session.control(control)).await.map(|()| 0)
             }
-            None => traced("sql", "execute", session.execute(statement, parameters)).await,
+            None => operate("sql", "execute", session.execute(statement, parameters)).await,
         }
     }
 
@@ -63,11 +65,11 @@ impl Connection {
         let session = held.as_mut().ok_or(Error::Unreachable)?;
         let nothing = || Query { columns: Vec::new(), rows: stream::empty().boxed() };
         if let Some(control) = control(&statement) {
-            traced("sql", "transaction", session.control(control)).await?;
+            operate("sql", "transaction", session.control(control)).await?;
             return Ok(nothing());
         }
         let queried = session.query(statement, parameters);
-        let Query { columns, mut rows } = traced("sql", "query", queried).await?;
+        let Query { columns, mut rows } = operate("sql", "query", queried).await?;
         if columns.is_empty() {
             while rows.next().await.transpose()?.is_some() {}
             return Ok(nothing());

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use dhow_telemetry::span::traced;
 use tokio::sync::Mutex;
 use wasmtime::component::{Accessor, FutureReader, HasData, Resource, ResourceTable, StreamReader};
 
@@ -13,6 +12,7 @@ use super::{
 };
 use crate::{
     linking::{Linking, add},
+    operate::operate,
     parts::Caller,
     reading,
 };
@@ -84,7 +84,7 @@ impl<T: Send> interface::HostConnectionWithStore<T> for Sql {
     ) -> Served<u64> {
         let database = database(accessor, &connection)?;
         let executed = async { database.session().await?.execute(statement, parameters).await };
-        Ok(traced("sql", "execute", executed).await)
+        Ok(operate("sql", "execute", executed).await)
     }
 
     async fn query(
@@ -98,7 +98,7 @@ impl<T: Send> interface::HostConnectionWithStore<T> for Sql {
             let session = Arc::new(Mutex::new(database.session().await?));
             query(session, statement, parameters).await
         };
-        stream(accessor, traced("sql", "query", queried).await)
+        stream(accessor, operate("sql", "query", queried).await)
     }
 
     async fn fetch(
@@ -109,7 +109,7 @@ impl<T: Send> interface::HostConnectionWithStore<T> for Sql {
     ) -> Served<Table> {
         let database = database(accessor, &connection)?;
         let fetched = async { fetch(&mut *database.session().await?, statement, parameters).await };
-        Ok(traced("sql", "fetch", fetched).await)
+        Ok(operate("sql", "fetch", fetched).await)
     }
 
     async fn begin(
@@ -122,7 +122,7 @@ impl<T: Send> interface::HostConnectionWithStore<T> for Sql {
             session.control(Control::Begin).await?;
             Ok::<_, Error>(session)
         };
-        let session = match traced("sql", "begin", begun).await {
+        let session = match operate("sql", "begin", begun).await {
             Ok(session) => Arc::new(Mutex::new(session)),
             Err(error) => return Ok(Err(error)),
         };
@@ -147,7 +147,7 @@ impl<T: Send> interface::HostTransactionWithStore<T> for Sql {
     ) -> Served<u64> {
         let session = session(accessor, &transaction)?;
         let Ok(mut session) = session.try_lock_owned() else { return Ok(Err(unread())) };
-        Ok(traced("sql", "execute", session.execute(statement, parameters)).await)
+        Ok(operate("sql", "execute", session.execute(statement, parameters)).await)
     }
 
     async fn query(
@@ -158,7 +158,7 @@ impl<T: Send> interface::HostTransactionWithStore<T> for Sql {
     ) -> Served<Rows> {
         let session = session(accessor, &transaction)?;
         let queried = query(session, statement, parameters);
-        stream(accessor, traced("sql", "query", queried).await)
+        stream(accessor, operate("sql", "query", queried).await)
     }
 
     async fn fetch(
@@ -169,7 +169,7 @@ impl<T: Send> interface::HostTransactionWithStore<T> for Sql {
     ) -> Served<Table> {
         let session = session(accessor, &transaction)?;
         let Ok(mut session) = session.try_lock_owned() else { return Ok(Err(unread())) };
-        Ok(traced("sql", "fetch", fetch(&mut **session, statement, parameters)).await)
+        Ok(operate("sql", "fetch", fetch(&mut **session, statement, parameters)).await)
     }
 
     async fn commit(accessor: &Accessor<T, Self>, this: Resource<Transaction>) -> Served<()> {
@@ -216,7 +216,7 @@ async fn end<T>(
         Control::Commit => "commit",
         Control::Rollback => "rollback",
     };
-    Ok(traced("sql", operation, session.control(control)).await)
+    Ok(operate("sql", operation, session.control(control)).await)
 }
 
 /// Of one session, one statement at a time.
