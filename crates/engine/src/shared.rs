@@ -257,6 +257,15 @@ impl Drop for Place {
     }
 }
 
+/// The next call in `queue`, unless the step is over: then it begins in the next one.
+fn poll_call(queue: &mut mpsc::Receiver<Call>, cx: &mut Context<'_>) -> Poll<Option<Call>> {
+    if step::is_over() && !queue.is_empty() {
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
+    }
+    queue.poll_recv(cx)
+}
+
 impl<T: InstanceState> Instance<T> {
     /// Answers what comes by `queue`, until something fails or this is dropped.
     async fn answer_all(&mut self, queue: &mut mpsc::Receiver<Call>) -> Result<(), CallError> {
@@ -266,14 +275,7 @@ impl<T: InstanceState> Instance<T> {
             .run_concurrent(async |accessor| {
                 let mut calls = FuturesUnordered::new();
                 poll_fn(|cx| {
-                    loop {
-                        if step::is_over() && !queue.is_empty() {
-                            cx.waker().wake_by_ref(); // The others begin in the next one.
-                            break;
-                        }
-                        let Poll::Ready(Some(Call { request, head })) = queue.poll_recv(cx) else {
-                            break;
-                        };
+                    while let Poll::Ready(Some(Call { request, head })) = poll_call(queue, cx) {
                         let call = accessor.with(|mut store| {
                             store.get().begin(request.extensions());
                             Prepared::new(store.as_context_mut(), proxy, request, T::http, head)
