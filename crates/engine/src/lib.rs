@@ -5,6 +5,7 @@
 //! call is added to a [`Linker`](wasmtime::component::Linker) by others.
 
 mod account;
+mod alarm;
 mod body;
 mod bucket;
 mod budget;

@@ -4,16 +4,13 @@ use std::{
     mem,
     panic::resume_unwind,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
-    },
-    task::{Context, Poll, Wake, Waker, ready},
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
 };
 
 use futures_channel::oneshot;
-use futures_util::{FutureExt as _, task::AtomicWaker};
+use futures_util::FutureExt as _;
 use tokio::{
     task::coop::has_budget_remaining,
     time::{Sleep, sleep},
@@ -21,6 +18,7 @@ use tokio::{
 
 use crate::{
     Account,
+    alarm::Alarm,
     schedule::{Pace, Schedule},
     step::{Begun, SLICE, Steps},
     turns::{Ticket, Turn},
@@ -90,45 +88,6 @@ enum Step<F: Future> {
 /// How long it rests before it looks again.
 const LONGEST_REST: Duration = Duration::from_millis(100);
 
-/// What wakes whoever waits for the work. Who that is may change, and a call while it is polled means that it has to
-/// be polled again.
-#[derive(Default)]
-struct Alarm {
-    rang: AtomicBool,
-    task: AtomicWaker,
-}
-
-impl Alarm {
-    /// From here on it has not rung, and wakes nobody who may be polling.
-    fn set(&self) {
-        self.task.take();
-        self.rang.store(false, SeqCst);
-    }
-
-    fn has_rung(&self) -> bool {
-        self.rang.load(SeqCst)
-    }
-
-    /// It wakes `waker`, at once where it has rung.
-    fn wakes(&self, waker: &Waker) {
-        self.task.register(waker);
-        if self.has_rung() {
-            waker.wake_by_ref();
-        }
-    }
-}
-
-impl Wake for Alarm {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.rang.store(true, SeqCst);
-        self.task.wake();
-    }
-}
-
 impl<F> Future for Metered<F>
 where
     F: Future<Output: Send> + Send + 'static,
@@ -151,7 +110,7 @@ where
                     }
                 }
                 Work::Away(step) => {
-                    this.alarm.task.register(cx.waker());
+                    this.alarm.is_for(cx.waker());
                     // As it would have here.
                     let Ok((step, time)) = ready!(step.poll_unpin(cx)) else {
                         resume_unwind(Box::new("a guest's step panicked"))
@@ -290,7 +249,7 @@ where
         let Work::Here(mut work) = mem::replace(&mut self.work, Work::Done) else { return };
         self.was_away = true;
         self.alarm.set();
-        self.alarm.task.register(cx.waker());
+        self.alarm.is_for(cx.waker());
         let (account, waker) = (self.account.clone(), self.waker.clone());
         let (sender, receiver) = oneshot::channel();
         self.work = Work::Away(receiver);
@@ -340,7 +299,8 @@ mod tests {
     use std::{
         future::poll_fn,
         pin::pin,
-        sync::atomic::AtomicUsize,
+        sync::atomic::{AtomicUsize, Ordering::SeqCst},
+        task::Wake,
         thread::{self, ThreadId},
     };
 
